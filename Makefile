@@ -1,0 +1,69 @@
+# What a developer of Tastemaker runs. `make` lists it. Each target makes what it needs, the .venv first of all.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+# uv is used where it is at hand and otherwise installed by pip into the new .venv, never into the system's Python.
+$(READY): requirements/dev.lock pyproject.toml
+	@echo "== .venv: installing the locked packages (about 2.6 GB unpacked; a minute or two on a first run)"
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Tastemaker needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + ". Name a newer one: make PYTHON=python3.12 ...")'
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.lock
+	@PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+.PHONY: venv
+venv: $(READY) ## make .venv from the lock file
+
+.PHONY: demo
+demo: $(READY) ## the whole loop: train, serve, recommend, feed back, lose the model server; under five minutes
+	@$(BIN)/python -m demo $(DEMO_ARGS)
+
+.PHONY: up
+up: $(READY) ## as demo, and leave it running
+	@$(BIN)/python -m demo --keep-running $(DEMO_ARGS)
+
+.PHONY: lint
+lint: $(READY) ## ruff (style, formatting), buf (protos)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd proto && ../$(BIN)/buf lint
+
+.PHONY: type
+type: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+.PHONY: check
+check: lint type ## the quick part of the tests, with lint and type: under three minutes
+	$(BIN)/pytest -m "not slow"
+
+.PHONY: test
+test: lint type ## every test, with lint and type: under fifteen minutes
+	$(BIN)/pytest
+
+.PHONY: bench
+bench: $(READY) ## measure speed beside a reference and write docs/benchmarks.md
+	$(BIN)/python -m bench
+
+.PHONY: protos
+protos: $(READY) ## generate the Python code beside the .proto files
+	$(BIN)/python tools/generate_protos.py
+
+.PHONY: lock
+lock: ## resolve the lock file anew from pyproject.toml
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
+
+.PHONY: clean
+clean: ## remove what was built, trained and cached in this folder, the .venv too
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist models lists var
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
