@@ -56,9 +56,13 @@ class FeedbackServiceServicer(object):
         INVALID_ARGUMENT   INVALID_FIELDS, with google.rpc.BadRequest that lists every bad field of every event.
         ALREADY_EXISTS     EVENT_ID_REUSED: an `event_id` was sent before with other content. Nothing is stored;
         google.rpc.BadRequest lists the events.
-        UNAVAILABLE        STORE_UNAVAILABLE or SHUTTING_DOWN, with google.rpc.RetryInfo. Sending the same call again is
-        safe and helps.
-        DEADLINE_EXCEEDED  it is not known whether the events are stored; sending the same call again is safe.
+        UNAVAILABLE        STORE_UNAVAILABLE, with google.rpc.RetryInfo. Sending the same call again is safe and helps.
+        Without ErrorInfo: no connection.
+        INTERNAL           INTERNAL: a defect of ours.
+        After these two, and after DEADLINE_EXCEEDED, which the caller's own gRPC library makes, it is not known whether the
+        events are stored; sending the same call again is safe.
+
+        BadRequest lists every bad field as far as they fit in 4 KiB; ErrorInfo's metadata key `field_count` has their number.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

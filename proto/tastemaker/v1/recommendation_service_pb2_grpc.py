@@ -62,8 +62,8 @@ class RecommendationServiceServicer(object):
         Errors carry google.rpc.ErrorInfo with domain "tastemaker" and a reason from ErrorReason:
         INVALID_ARGUMENT   INVALID_FIELDS, with google.rpc.BadRequest that lists every bad field.
         NOT_FOUND          UNKNOWN_SURFACE, with the known surfaces in the metadata key `known_surfaces`.
-        UNAVAILABLE        STORE_UNAVAILABLE or SHUTTING_DOWN, with google.rpc.RetryInfo. Retrying helps.
-        DEADLINE_EXCEEDED  the deadline had passed before the call arrived.
+        UNAVAILABLE        STORE_UNAVAILABLE, with google.rpc.RetryInfo. Retrying helps. Without ErrorInfo: no connection.
+        INTERNAL           INTERNAL: a defect of ours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
