@@ -1,0 +1,161 @@
+"""The composition root: makes the parts of a front from its settings, runs them, and takes them down in order."""
+
+import asyncio
+import logging
+import signal
+import time
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from tastemaker.v1 import (
+    feedback_service_pb2,
+    feedback_service_pb2_grpc,
+    recommendation_service_pb2,
+    recommendation_service_pb2_grpc,
+)
+from tastemaker_server.attribution import AttributionSigner, load_or_make_key
+from tastemaker_server.error_interceptor import ErrorInterceptor
+from tastemaker_server.errors import SettingsError
+from tastemaker_server.event_log.sqlite import SqliteEventLog
+from tastemaker_server.feedback_service import FeedbackService
+from tastemaker_server.health import HealthMonitor
+from tastemaker_server.model_client import ModelClient
+from tastemaker_server.online_store.sqlite import SqliteOnlineStore
+from tastemaker_server.projector import Projector
+from tastemaker_server.recommend_service import RecommendService
+from tastemaker_server.recommender import Recommender
+from tastemaker_server.settings import Settings
+from tastemaker_server.tiers.live_model import LiveModelTier
+from tastemaker_server.tiers.popular import PopularTier
+from tastemaker_server.tiers.precomputed import PrecomputedTier
+from tastemaker_server.user_state import StatePolicy
+
+__all__ = ["Front", "serve"]
+
+_log = logging.getLogger(__name__)
+
+
+class Front:
+    """One front process: `start`, then `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Opens the stores.
+
+        Raises:
+            SettingsError: `server.data_dir` cannot be used.
+            StoreUnavailableError: A store cannot be opened.
+        """
+        self._settings = settings
+        data_dir = settings.server.data_dir
+        signer = AttributionSigner(_prepare(data_dir))
+        policy = StatePolicy(
+            consuming_event_types=frozenset(kind.number for kind in settings.feedback.consuming_event_types),
+            max_history_events=settings.state.max_history_events,
+            max_consumed_items=settings.state.max_consumed_items,
+        )
+        self._event_log = SqliteEventLog(data_dir / "events.db")
+        self._online_store = SqliteOnlineStore(data_dir / "online.db", policy=policy)
+        self._projector = Projector(event_log=self._event_log, online_store=self._online_store)
+        self._model_client = ModelClient(settings.model_server.address)
+        self._health = HealthMonitor(
+            event_log=self._event_log,
+            online_store=self._online_store,
+            projector=self._projector,
+            model_client=self._model_client,
+            models={surface.model for surface in settings.surfaces.values() if surface.model is not None},
+        )
+        recommender = Recommender(
+            tiers=[
+                LiveModelTier(model_client=self._model_client, monotonic=time.monotonic),
+                PrecomputedTier(online_store=self._online_store),
+                PopularTier(online_store=self._online_store, monotonic=time.monotonic),
+            ],
+            online_store=self._online_store,
+            monotonic=time.monotonic,
+        )
+        recommend_service = RecommendService(
+            recommender=recommender, surfaces=settings.surfaces, signer=signer, now_micros=_now_micros
+        )
+        feedback_service = FeedbackService(
+            event_log=self._event_log,
+            projector=self._projector,
+            settings=settings.feedback,
+            signer=signer,
+            now_micros=_now_micros,
+        )
+        self._server = grpc.aio.server(
+            interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", int(settings.server.reuse_port))]
+        )
+        recommendation_service_pb2_grpc.add_RecommendationServiceServicer_to_server(recommend_service, self._server)
+        feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback_service, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
+        reflection.enable_server_reflection(
+            [
+                recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name,
+                feedback_service_pb2.DESCRIPTOR.services_by_name["FeedbackService"].full_name,
+                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+                reflection.SERVICE_NAME,
+            ],
+            self._server,
+        )
+
+    async def start(self) -> int:
+        """Listens, catches up with the event log, and turns health to SERVING. Returns the port.
+
+        Raises:
+            SettingsError: The address cannot be listened on.
+            StoreUnavailableError: A store cannot be read or written.
+        """
+        address = self._settings.server.address
+        try:
+            port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            problem = "the port is taken or the host is not this machine's; stop the other process or choose another"
+            raise SettingsError([f"server.address: cannot listen on {address}: {problem}"]) from error
+        await self._health.start()
+        await self._server.start()
+        await self._projector.catch_up()
+        self._projector.start()
+        await self._health.watch()
+        return port
+
+    async def stop(self) -> None:
+        """Drains: health first, then no new calls, then those in flight finish; then the stores close."""
+        await self._health.drain()
+        await asyncio.sleep(self._settings.server.drain_delay_seconds)
+        await self._server.stop(self._settings.server.drain_grace_seconds)
+        await self._projector.stop()
+        await self._model_client.close()
+        await self._event_log.close()
+        await self._online_store.close()
+
+
+async def serve(settings: Settings) -> None:
+    """Runs a front until SIGTERM or SIGINT, then drains it."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    front = Front(settings)
+    port = await front.start()
+    host = settings.server.address.rpartition(":")[0]
+    _log.info("serving on %s:%d; surfaces: %s", host, port, ", ".join(sorted(settings.surfaces)))
+    await stop.wait()
+    _log.info("draining")
+    await front.stop()
+    _log.info("ended")
+
+
+def _prepare(data_dir: Path) -> bytes:
+    """Makes the data folder and returns the signing key."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return load_or_make_key(data_dir / "attribution.key")
+    except (OSError, ValueError) as error:
+        raise SettingsError([f"server.data_dir: {data_dir} cannot be used: {error}"]) from error
+
+
+def _now_micros() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,100 @@
+"""Turns what code raises into gRPC statuses with google.rpc details; the only place that does.
+
+Details travel in the trailing metadata, which gRPC bounds at 8 KiB by default: the list of bad fields is cut to fit.
+"""
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from tastemaker.v1 import error_reason_pb2
+from tastemaker_server.errors import FrontError
+
+__all__ = ["ERROR_DOMAIN", "ErrorInterceptor"]
+
+ERROR_DOMAIN = "tastemaker"
+_MAX_VIOLATION_BYTES = 4096
+_MAX_MESSAGE_CHARACTERS = 1024
+_PREFIX = "ERROR_REASON_"
+
+_log = logging.getLogger(__name__)
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every unary handler once, at its first call."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
+        """Returns the handler of `details.method`, wrapped; streaming ones (health, reflection) as they are."""
+        wrapped = self._wrapped.get(details.method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        wrapped = grpc.unary_unary_rpc_method_handler(
+            _with_status(handler.unary_unary, details.method),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        self._wrapped[details.method] = wrapped
+        return wrapped
+
+
+def _with_status(behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+    async def call(request: Any, context: Any) -> Any:
+        try:
+            return await behaviour(request, context)
+        except FrontError as error:
+            if error.retry_delay_seconds is not None:
+                _log.warning("%s: %s", method, error)
+            await _abort(context, error.code, str(error), _details(error))
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            incident_id = secrets.token_hex(4)
+            _log.exception("%s failed, incident %s", method, incident_id)
+            info = _error_info(error_reason_pb2.ERROR_REASON_INTERNAL, {"incident_id": incident_id})
+            await _abort(context, grpc.StatusCode.INTERNAL, f"a defect of ours; incident {incident_id}", [info])
+
+    return call
+
+
+async def _abort(context: Any, code: grpc.StatusCode, message: str, details: list[Any]) -> None:
+    message = message[:_MAX_MESSAGE_CHARACTERS]
+    status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message)
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+    await context.abort(code, message, trailing_metadata=trailers)
+
+
+def _details(error: FrontError) -> list[Any]:
+    details: list[Any] = [_error_info(error.reason, dict(error.metadata))]
+    if error.violations:
+        bad_request = error_details_pb2.BadRequest()
+        for violation in error.violations:
+            added = bad_request.field_violations.add(field=violation.field, description=violation.description)
+            if bad_request.ByteSize() > _MAX_VIOLATION_BYTES and len(bad_request.field_violations) > 1:
+                bad_request.field_violations.remove(added)
+                break
+        details.append(bad_request)
+    if error.retry_delay_seconds is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(round(error.retry_delay_seconds * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return details
+
+
+def _error_info(reason: error_reason_pb2.ErrorReason, metadata: dict[str, str]) -> Any:
+    name = error_reason_pb2.ErrorReason.Name(reason).removeprefix(_PREFIX)
+    return error_details_pb2.ErrorInfo(reason=name, domain=ERROR_DOMAIN, metadata=metadata)

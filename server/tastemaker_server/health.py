@@ -1,0 +1,120 @@
+"""Health by named components, as the standard `grpc.health.v1` service shows it.
+
+| name | SERVING when |
+|---|---|
+| `event_log` | the event log can be read |
+| `online_store` | the online store can be read, and follows the event log |
+| `model/NAME` | the model server has a version of NAME that can be called |
+| `tastemaker.v1.FeedbackService` | `event_log` and `online_store` are |
+| `tastemaker.v1.RecommendationService` | `online_store` is; models may be away, other tiers answer then |
+| `` (empty: the whole process) | both services are |
+
+All are NOT_SERVING until the stores have caught up, and again from the moment when draining starts.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from grpc_health.v1 import health, health_pb2
+
+from tastemaker_server.errors import StoreUnavailableError
+from tastemaker_server.event_log import EventLog
+from tastemaker_server.model_client import ModelClient
+from tastemaker_server.online_store import OnlineStore
+from tastemaker_server.projector import Projector
+
+__all__ = ["HealthMonitor"]
+
+_log = logging.getLogger(__name__)
+_PERIOD_SECONDS = 1.0
+_CHECK_TIMEOUT_SECONDS = 2.0
+_SERVICES = ("", "tastemaker.v1.FeedbackService", "tastemaker.v1.RecommendationService")
+
+
+class HealthMonitor:
+    """Looks at each component every second."""
+
+    def __init__(
+        self,
+        *,
+        event_log: EventLog,
+        online_store: OnlineStore,
+        projector: Projector,
+        model_client: ModelClient,
+        models: Iterable[str],
+    ) -> None:
+        self.servicer = health.aio.HealthServicer()
+        """To be registered with the server."""
+        self._event_log = event_log
+        self._online_store = online_store
+        self._projector = projector
+        self._model_client = model_client
+        self._models = sorted(models)
+        self._shown: dict[str, bool] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Makes every component known as NOT_SERVING; `watch` then says what is true."""
+        for name in (*_SERVICES, "event_log", "online_store", *(f"model/{model}" for model in self._models)):
+            await self._show(name, serving=False)
+
+    async def watch(self) -> None:
+        """Looks once, and goes on in the background."""
+        await self._look()
+        self._task = asyncio.create_task(self._run(), name="health")
+
+    async def drain(self) -> None:
+        """Shows NOT_SERVING for everything from now on."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.servicer.enter_graceful_shutdown()
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(_PERIOD_SECONDS)
+            try:
+                await self._look()
+            except Exception:  # a defect here must not freeze what health shows
+                _log.exception("health check failed")
+
+    async def _look(self) -> None:
+        async def follow_log() -> None:
+            self._projector.check()
+            await self._online_store.check()
+
+        event_log, online_store, *models = await asyncio.gather(
+            _is_well(self._event_log.check),
+            _is_well(follow_log),
+            *(self._model_client.is_available(model, _CHECK_TIMEOUT_SECONDS) for model in self._models),
+        )
+        await self._show("event_log", event_log)
+        await self._show("online_store", online_store)
+        for model, available in zip(self._models, models, strict=True):
+            await self._show(f"model/{model}", available)
+        await self._show("tastemaker.v1.FeedbackService", event_log and online_store)
+        await self._show("tastemaker.v1.RecommendationService", online_store)
+        await self._show("", event_log and online_store)
+
+    async def _show(self, name: str, serving: bool) -> None:
+        if self._shown.get(name) == serving:
+            return
+        if name in self._shown:
+            _log.info("health of %s: %s", name or "the front", "SERVING" if serving else "NOT_SERVING")
+        self._shown[name] = serving
+        status: Any = health_pb2.HealthCheckResponse
+        await self.servicer.set(name, status.SERVING if serving else status.NOT_SERVING)
+
+
+async def _is_well(check: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        async with asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
+            await check()
+    except (StoreUnavailableError, TimeoutError) as error:
+        _log.warning("health check: %s", error or "timed out")
+        return False
+    return True

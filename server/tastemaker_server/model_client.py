@@ -1,0 +1,152 @@
+"""Asks models over TensorFlow Serving's wire, with the twin of its messages.
+
+Shapes are kept few, so that the model server can batch calls and its functions need not be traced anew: T is the
+surface's history length, E the next power of two, and `k` has one value per row ([B], here [1]), which stock batching
+can concatenate.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from tastemaker.tfserving.v1 import model_status_pb2, predict_pb2, tensor_pb2
+
+__all__ = ["ModelClient", "ModelUnavailableError", "RankedItems"]
+
+_MIN_EXCLUDE = 16
+_STRING = tensor_pb2.DATA_TYPE_STRING
+
+
+class ModelUnavailableError(Exception):
+    """The model gave no ranking; `timed_out` says whether time was the reason."""
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+@dataclass(frozen=True, slots=True)
+class RankedItems:
+    """A ranking: items with their scores, best first."""
+
+    item_ids: Sequence[str]
+    """K ids."""
+    scores: Sequence[float]
+    """K scores, falling."""
+
+
+class ModelClient:
+    """One channel to the model server, shared by all calls."""
+
+    def __init__(self, address: str) -> None:
+        """Connects lazily to `address`, host:port, and again by itself, at most 2 s after the server came back."""
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+        ]
+        self._channel = grpc.aio.insecure_channel(address, options=options)
+        self._predict = self._channel.unary_unary(
+            "/tensorflow.serving.PredictionService/Predict",
+            request_serializer=predict_pb2.PredictRequest.SerializeToString,
+            response_deserializer=predict_pb2.PredictResponse.FromString,
+        )
+        self._status = self._channel.unary_unary(
+            "/tensorflow.serving.ModelService/GetModelStatus",
+            request_serializer=model_status_pb2.GetModelStatusRequest.SerializeToString,
+            response_deserializer=model_status_pb2.GetModelStatusResponse.FromString,
+        )
+
+    async def recommend(
+        self,
+        model: str,
+        *,
+        history: Sequence[str],
+        history_length: int,
+        exclude: Sequence[str],
+        k: int,
+        timeout_seconds: float,
+    ) -> RankedItems:
+        """Calls the model's `recommend` signature for one user.
+
+        Args:
+            model: The model's name.
+            history: Item ids, oldest first; the newest `history_length` are sent.
+            history_length: T; shorter histories are padded on the left.
+            exclude: Item ids that must not come back.
+            k: How many items to return at most.
+            timeout_seconds: When to give up.
+
+        Raises:
+            ModelUnavailableError: The server cannot be reached, has no such model, was too slow or gave an answer
+                that does not keep the contract.
+        """
+        request = recommend_request(model, history=history, history_length=history_length, exclude=exclude, k=k)
+        try:
+            response = await self._predict(request, timeout=timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            timed_out = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+            raise ModelUnavailableError(
+                f"{model}: {error.code().name}: {error.details()}", timed_out=timed_out
+            ) from error
+        return _ranked_items(model, response)
+
+    async def is_available(self, model: str, timeout_seconds: float) -> bool:
+        """Whether the model server answers and has a version of `model` that can be called."""
+        request = model_status_pb2.GetModelStatusRequest(model_spec=predict_pb2.ModelSpec(name=model))
+        try:
+            response = await self._status(request, timeout=timeout_seconds)
+        except grpc.aio.AioRpcError:
+            return False
+        available = model_status_pb2.ModelVersionStatus.STATE_AVAILABLE
+        return any(status.state == available for status in response.model_version_status)
+
+    async def close(self) -> None:
+        """Closes the channel; calls in flight are cancelled."""
+        await self._channel.close()
+
+
+def recommend_request(
+    model: str, *, history: Sequence[str], history_length: int, exclude: Sequence[str], k: int
+) -> predict_pb2.PredictRequest:
+    """Builds the request that `ModelClient.recommend` sends; the arguments are the same."""
+    newest = [item.encode() for item in history[-history_length:]]
+    newest = [b""] * (history_length - len(newest)) + newest  # [T]
+    width = max(_MIN_EXCLUDE, 1 << (len(exclude) - 1).bit_length()) if exclude else _MIN_EXCLUDE
+    excluded = [item.encode() for item in exclude] + [b""] * (width - len(exclude))  # [E]
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = model
+    request.model_spec.signature_name = "recommend"
+    for name, values in (("history", newest), ("exclude", excluded)):
+        tensor = request.inputs[name]
+        tensor.dtype = _STRING
+        tensor.tensor_shape.dim.add(size=1)
+        tensor.tensor_shape.dim.add(size=len(values))
+        tensor.string_val.extend(values)
+    tensor = request.inputs["k"]
+    tensor.dtype = tensor_pb2.DATA_TYPE_INT32
+    tensor.tensor_shape.dim.add(size=1)
+    tensor.int_val.append(k)
+    return request
+
+
+def _ranked_items(model: str, response: predict_pb2.PredictResponse) -> RankedItems:
+    ids = response.outputs["item_id"].string_val
+    scores = response.outputs["score"].float_val
+    if len(scores) != len(ids):
+        raise ModelUnavailableError(
+            f"{model}: the answer has {len(ids)} item_id and {len(scores)} score values; the model server must send "
+            "typed values (without --enable_serialization_as_tensor_content), and the model must keep the contract of "
+            "docs/architecture.md"
+        )
+    try:
+        real = ids.index(b"")  # where padding begins
+    except ValueError:
+        real = len(ids)
+    try:
+        return RankedItems([item.decode() for item in ids[:real]], scores[:real])
+    except UnicodeDecodeError as error:
+        raise ModelUnavailableError(f"{model}: an item id is not UTF-8: {error}") from error

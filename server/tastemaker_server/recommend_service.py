@@ -1,0 +1,67 @@
+"""`RecommendationService`: checks the request, asks the recommender, signs the answer."""
+
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tastemaker.artefacts.v1.state_pb2 import Attribution
+from tastemaker.v1 import recommendation_service_pb2 as pb
+from tastemaker.v1 import recommendation_service_pb2_grpc as pb_grpc
+from tastemaker_server.attribution import AttributionSigner
+from tastemaker_server.errors import UnknownSurfaceError
+from tastemaker_server.recommender import Recommender
+from tastemaker_server.settings import SurfaceSettings
+from tastemaker_server.validation import MAX_ID_BYTES, MAX_KEY_BYTES, Violations
+
+__all__ = ["RecommendService"]
+
+
+class RecommendService(pb_grpc.RecommendationServiceServicer):
+    """See `tastemaker.v1.RecommendationService`, in proto/."""
+
+    def __init__(
+        self,
+        *,
+        recommender: Recommender,
+        surfaces: Mapping[str, SurfaceSettings],
+        signer: AttributionSigner,
+        now_micros: Callable[[], int],
+    ) -> None:
+        self._recommender = recommender
+        self._surfaces = surfaces
+        self._signer = signer
+        self._now_micros = now_micros
+
+    async def Recommend(self, request: pb.RecommendRequest, context: Any) -> pb.RecommendResponse:  # noqa: N802  # gRPC's name
+        """See the .proto file."""
+        violations = Violations()
+        violations.check_id("user_id", request.user_id, max_bytes=MAX_ID_BYTES)
+        violations.check_id("surface", request.surface, max_bytes=MAX_KEY_BYTES)
+        violations.check_id("request_id", request.request_id, max_bytes=MAX_KEY_BYTES, required=False)
+        if request.max_results < 0:
+            violations.add("max_results", f"is {request.max_results}; send 0 for the surface's default, or more")
+        violations.raise_if_any()
+        surface = self._surfaces.get(request.surface)
+        if surface is None:
+            raise UnknownSurfaceError(request.surface, list(self._surfaces))
+
+        seconds_left = context.time_remaining()
+        if seconds_left is None:
+            seconds_left = surface.default_deadline_milliseconds / 1000
+        response = await self._recommender.recommend(
+            user_id=request.user_id,
+            surface_name=request.surface,
+            surface=surface,
+            max_results=min(request.max_results or surface.default_results, surface.max_results),
+            seconds_left=seconds_left,
+        )
+        response.request_id = request.request_id or uuid.uuid4().hex
+        response.attribution_token = self._signer.sign(
+            Attribution(
+                request_id=response.request_id,
+                surface=request.surface,
+                served_time_micros=self._now_micros(),
+                tier=response.tier,
+            )
+        )
+        return response

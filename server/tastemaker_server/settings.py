@@ -1,0 +1,171 @@
+"""What the operator can set, with defaults that run on one machine; `settings_loader` reads them.
+
+Everything is frozen and typed; times and sizes have their unit in the name; keys that are not listed here are refused.
+"""
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from tastemaker.v1 import feedback_service_pb2, recommendation_service_pb2
+
+__all__ = [
+    "EventTypeName",
+    "FeedbackSettings",
+    "ModelServerSettings",
+    "ServerSettings",
+    "Settings",
+    "StateSettings",
+    "SurfaceSettings",
+    "TierName",
+]
+
+_Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5}$")]
+_Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+
+
+class TierName(Enum):
+    """The tiers, as the configuration names them."""
+
+    LIVE_MODEL = "LIVE_MODEL"
+    PRECOMPUTED = "PRECOMPUTED"
+    POPULAR = "POPULAR"
+
+    @property
+    def number(self) -> int:
+        """The number of the tier in the API."""
+        return recommendation_service_pb2.Tier.Value(f"TIER_{self.value}")
+
+
+class EventTypeName(Enum):
+    """The types of events, as the configuration names them."""
+
+    VIEW = "VIEW"
+    CLICK = "CLICK"
+    ADD_TO_CART = "ADD_TO_CART"
+    PURCHASE = "PURCHASE"
+    CONSUME = "CONSUME"
+    RATE = "RATE"
+
+    @property
+    def number(self) -> int:
+        """The number of the type in the API."""
+        return feedback_service_pb2.EventType.Value(f"EVENT_TYPE_{self.value}")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class ServerSettings(_Section):
+    """`[server]`: the process itself."""
+
+    address: _Address = "127.0.0.1:50051"
+    """Where to listen, as host:port. Port 0 takes a free one and prints it."""
+    data_dir: Path = Path("var/front")
+    """Folder of the embedded stores and of the key that signs attribution tokens; made where it is missing."""
+    drain_delay_seconds: float = Field(default=0.0, ge=0, le=300)
+    """After SIGTERM: how long to go on serving with health NOT_SERVING, so that load balancers turn away first."""
+    drain_grace_seconds: float = Field(default=10.0, ge=0, le=300)
+    """After that: how long calls in flight may take to finish before they are cut off."""
+    reuse_port: bool = False
+    """True lets several fronts share one port (SO_REUSEPORT); false makes a taken port an error."""
+
+
+class ModelServerSettings(_Section):
+    """`[model_server]`: where models are asked; TensorFlow Serving's API."""
+
+    address: _Address = "127.0.0.1:8500"
+    """The model server's gRPC address, as host:port."""
+
+
+class FeedbackSettings(_Section):
+    """`[feedback]`: which events are good and what they mean."""
+
+    max_clock_skew_seconds: float = Field(default=300.0, ge=0)
+    """How far in the future an event's time may lie."""
+    min_rating: float = 0.5
+    """The lowest rating allowed."""
+    max_rating: float = 5.0
+    """The highest rating allowed."""
+    consuming_event_types: tuple[EventTypeName, ...] = (
+        EventTypeName.CONSUME,
+        EventTypeName.PURCHASE,
+        EventTypeName.RATE,
+    )
+    """Events of these types keep their item off the user's later pages, and count for POPULAR.
+
+    They shape state as events arrive: a change holds for later events only, until the online store is built anew from
+    the log."""
+
+    @model_validator(mode="after")
+    def _range_is_not_empty(self) -> "FeedbackSettings":
+        if self.min_rating > self.max_rating:
+            raise ValueError(f"min_rating {self.min_rating} is above max_rating {self.max_rating}; swap them")
+        return self
+
+
+class StateSettings(_Section):
+    """`[state]`: how much is kept of each user in the online store. The event log keeps everything."""
+
+    max_history_events: int = Field(default=200, ge=1, le=10_000)
+    """How many of a user's newest events models can see."""
+    max_consumed_items: int = Field(default=10_000, ge=1, le=1_000_000)
+    """How many consumed items are kept off a user's pages; the earliest are forgotten first."""
+
+
+class SurfaceSettings(_Section):
+    """`[surfaces.NAME]`: one place where lists are shown."""
+
+    model: _Name | None = None
+    """The model behind LIVE_MODEL, as the model server names it. Required where `tiers` has LIVE_MODEL."""
+    tiers: tuple[TierName, ...] = Field(
+        default=(TierName.LIVE_MODEL, TierName.PRECOMPUTED, TierName.POPULAR), min_length=1
+    )
+    """Where items come from, in the order in which they are tried until the page is full."""
+    default_results: int = Field(default=10, ge=1)
+    """The length of a page when the caller does not say."""
+    max_results: int = Field(default=100, ge=1, le=1000)
+    """The longest page; requests for more are capped."""
+    history_length: int = Field(default=50, ge=1, le=1000)
+    """How many of the newest events go to the model."""
+    default_deadline_milliseconds: int = Field(default=500, ge=1, le=60_000)
+    """The deadline of a call that comes without one."""
+    live_model_timeout_milliseconds: int = Field(default=200, ge=1, le=60_000)
+    """How long to wait for the model at most; less where the caller's deadline is nearer."""
+    reserve_milliseconds: int = Field(default=15, ge=0, le=10_000)
+    """What is kept of the deadline for the tiers after LIVE_MODEL and for the way back."""
+
+    @field_validator("tiers")
+    @classmethod
+    def _no_tier_twice(cls, tiers: tuple[TierName, ...]) -> tuple[TierName, ...]:
+        if len(set(tiers)) < len(tiers):
+            raise ValueError("a tier is named twice; name each once")
+        return tiers
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "SurfaceSettings":
+        if TierName.LIVE_MODEL in self.tiers and self.model is None:
+            raise ValueError("tiers has LIVE_MODEL and no model is named; set model, or leave LIVE_MODEL out")
+        if self.default_results > self.max_results:
+            raise ValueError(
+                f"default_results {self.default_results} is above max_results {self.max_results}; lower it"
+            )
+        return self
+
+
+class Settings(_Section):
+    """The whole configuration of a front."""
+
+    server: ServerSettings = ServerSettings()
+    """The process itself."""
+    model_server: ModelServerSettings = ModelServerSettings()
+    """Where models are asked."""
+    feedback: FeedbackSettings = FeedbackSettings()
+    """Which events are good and what they mean."""
+    state: StateSettings = StateSettings()
+    """How much is kept of each user."""
+    surfaces: dict[_Name, SurfaceSettings] = Field(default={"home": SurfaceSettings(model="rnn")}, min_length=1)
+    """The places where lists are shown, by name."""
