@@ -1,0 +1,103 @@
+"""Fixtures for every test: a clean environment, free ports, and real front processes."""
+
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+_START_SECONDS = 20
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the developer's own shell reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("TASTEMAKER_") and name != "TASTEMAKER_DATA_DIR":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class FrontProcess:
+    """A running `tastemaker-server`."""
+
+    process: subprocess.Popen[str]
+    data_dir: Path
+    address: str = ""
+    log: list[str] = field(default_factory=list)
+    """Its lines on stderr so far."""
+
+    def kill(self) -> None:
+        """Kill -9, and waits for the end."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def terminate(self) -> int:
+        """SIGTERM; waits and returns the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@pytest.fixture
+def start_front(tmp_path: Path) -> Iterator[Callable[..., FrontProcess]]:
+    """Starts fronts on free ports: `start_front(toml="", data_dir=None, server="")`.
+
+    The configuration has `[server]` (with the lines of `server` added), no model server behind it (a port that nobody
+    listens on) and the surface `home`; `toml` is appended, and replaces the last two where it has its own.
+    """
+    started: list[FrontProcess] = []
+
+    def start(toml: str = "", *, data_dir: Path | None = None, server: str = "") -> FrontProcess:
+        data_dir = data_dir or tmp_path / "front"
+        config = f'[server]\naddress = "127.0.0.1:0"\ndata_dir = "{data_dir}"\n{server}\n'
+        if "[model_server]" not in toml:
+            config += '[model_server]\naddress = "127.0.0.1:9"\n'
+        if "[surfaces." not in toml:
+            config += '[surfaces.home]\nmodel = "rnn"\n'
+        config_file = tmp_path / f"front-{len(started)}.toml"
+        config_file.write_text(config + toml)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tastemaker_server.main", "--config", str(config_file)],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        front = FrontProcess(process, data_dir)
+        started.append(front)
+        lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+
+        def read() -> None:
+            assert process.stderr is not None
+            for line in process.stderr:
+                front.log.append(line)
+                lines.put(line)
+            lines.put(None)
+            process.stderr.close()
+
+        threading.Thread(target=read, daemon=True).start()
+        while not front.address:
+            line = lines.get(timeout=_START_SECONDS)
+            assert line is not None, "the front ended: " + "".join(front.log)
+            if " serving on " in line:
+                front.address = line.partition(" serving on ")[2].partition(";")[0]
+        return front
+
+    yield start
+    for front in started:
+        if front.process.poll() is None:
+            front.kill()
