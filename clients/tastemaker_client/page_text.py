@@ -46,7 +46,7 @@ def page_as_text(page: Page, titles: Mapping[str, str]) -> str:
             str(rank),
             _printable(item.item_id),
             *([_cut(_printable(titles.get(item.item_id, "")))] if titles else []),
-            f"{item.score:.3f}",
+            _score(item.score),
             item.tier.value,
         ]
         for rank, item in enumerate(page.items, start=1)
@@ -72,6 +72,11 @@ def _report_words(report: TierReport) -> str:
     if report.outcome is TierOutcome.USED:
         return f"gave {report.item_count} item{'' if report.item_count == 1 else 's'}"
     return _OUTCOME_WORDS[report.outcome]
+
+
+def _score(score: float) -> str:
+    """A count of users has no decimals, a logit has."""
+    return f"{score:.0f}" if score.is_integer() else f"{score:.3f}"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right_aligned: set[str]) -> list[str]:
