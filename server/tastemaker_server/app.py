@@ -126,6 +126,7 @@ class Front:
         """Drains: health first, then no new calls, then those in flight finish; then the stores close."""
         await self._health.drain()
         await asyncio.sleep(self._settings.server.drain_delay_seconds)
+        await self._health.servicer.end_watches()
         await self._server.stop(self._settings.server.drain_grace_seconds)
         await self._projector.stop()
         await self._model_client.close()

@@ -16,12 +16,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
-
-from grpc_health.v1 import health, health_pb2
 
 from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.event_log import EventLog
+from tastemaker_server.health_servicer import HealthServicer
 from tastemaker_server.model_client import ModelClient
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.projector import Projector
@@ -46,7 +44,7 @@ class HealthMonitor:
         model_client: ModelClient,
         models: Iterable[str],
     ) -> None:
-        self.servicer = health.aio.HealthServicer()
+        self.servicer = HealthServicer()
         """To be registered with the server."""
         self._event_log = event_log
         self._online_store = online_store
@@ -72,7 +70,7 @@ class HealthMonitor:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        await self.servicer.enter_graceful_shutdown()
+        await self.servicer.drain()
 
     async def _run(self) -> None:
         while True:
@@ -106,8 +104,7 @@ class HealthMonitor:
         if name in self._shown:
             _log.info("health of %s: %s", name or "the front", "SERVING" if serving else "NOT_SERVING")
         self._shown[name] = serving
-        status: Any = health_pb2.HealthCheckResponse
-        await self.servicer.set(name, status.SERVING if serving else status.NOT_SERVING)
+        await self.servicer.set(name, serving=serving)
 
 
 async def _is_well(check: Callable[[], Awaitable[None]]) -> bool:

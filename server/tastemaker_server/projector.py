@@ -82,10 +82,10 @@ class Projector:
             try:
                 while await self._step():
                     pass
-                self._failure = None
             except Exception as error:  # whatever it was, callers must hear of it and the log must be read again
                 _log.exception("cannot apply events now, trying again in %s s", _RETRY_SECONDS)
-                self._failure = StoreUnavailableError("online_store", error)
+                failure = error if isinstance(error, StoreUnavailableError) else None
+                self._failure = failure or StoreUnavailableError("online_store", error)
                 self._fail_waiters(self._failure)
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._wake.set()
@@ -95,6 +95,7 @@ class Projector:
         if events:
             await self._online_store.apply(events)
             self._applied = events[-1].position
+        self._failure = None
         while self._waiters and self._waiters[0][0] <= self._applied:
             _, _, future = heapq.heappop(self._waiters)
             if not future.done():

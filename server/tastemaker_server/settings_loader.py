@@ -61,7 +61,7 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _override(values: dict[str, Any], path: tuple[str, ...], name: str, text: str) -> list[str]:
     """Sets values[path] from a variable; returns the problems."""
     value: Any = text
-    if text.lstrip().startswith("["):
+    if text.strip().startswith("[") and text.strip().endswith("]"):
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError as error:
