@@ -1,0 +1,1 @@
+"""Tastemaker's jobs: get data, train models, judge them, publish them as SavedModels. See `cli`."""

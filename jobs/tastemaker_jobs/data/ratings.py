@@ -1,0 +1,189 @@
+"""What ratings are in memory, and reading them from a CSV file.
+
+Owns the format of a ratings file and everything that can be wrong with one. Where files come from is `sources`' matter.
+"""
+
+import csv
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tastemaker_jobs.errors import DataError, RatingsFormatError, RatingsProblem
+
+__all__ = ["Ratings", "read_ratings", "sha256_of"]
+
+_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+_MAX_PROBLEMS = 20
+_MAX_ID_BYTES = 256
+_LAST_TIMESTAMP = 253_402_300_799  # the end of the year 9999: what a protobuf Timestamp can hold
+_BAD_ID_CHARACTERS = frozenset("\n\r\0")  # a vocabulary is a text file with one id per line
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """N ratings as columns. The order of the rows is part of the data: it breaks ties of time."""
+
+    user_id: npt.NDArray[np.object_]
+    """[N] str."""
+    item_id: npt.NDArray[np.object_]
+    """[N] str."""
+    rating: npt.NDArray[np.float32]
+    """[N], any finite number."""
+    timestamp: npt.NDArray[np.int64]
+    """[N], seconds since 1970-01-01 UTC."""
+
+    def __len__(self) -> int:
+        return len(self.user_id)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> "Ratings":
+        """The ratings at these row numbers, in that order.
+
+        Args:
+            rows: [M] row numbers.
+        """
+        return Ratings(self.user_id[rows], self.item_id[rows], self.rating[rows], self.timestamp[rows])
+
+    def in_time_order(self) -> "Ratings":
+        """Oldest first; rows of one timestamp keep their order."""
+        return self.take(np.argsort(self.timestamp, kind="stable"))
+
+    def histories(self) -> dict[str, list[str]]:
+        """Each user's items in row order; users in order of first appearance."""
+        histories: dict[str, list[str]] = {}
+        for user, item in zip(self.user_id, self.item_id, strict=True):
+            histories.setdefault(user, []).append(item)
+        return histories
+
+
+def read_ratings(path: Path) -> Ratings:
+    """Read a ratings file.
+
+    UTF-8 CSV with a header that has user_id, item_id, rating and timestamp (seconds since 1970-01-01 UTC) in any order;
+    other columns are ignored. Ids are strings and stay as given.
+
+    Raises:
+        RatingsFormatError: The file breaks the format; lists the first 20 places.
+        DataError: The file cannot be opened.
+    """
+    problems: list[RatingsProblem] = []
+    users: list[str] = []
+    items: list[str] = []
+    values: list[float] = []
+    times: list[int] = []
+    try:
+        with path.open("rb") as file:
+            rows = csv.reader(_decoded(file, problems), strict=True)
+            try:
+                position = _header_positions(rows, path, problems)
+                width = len(position.names)
+                for row in rows:
+                    if len(problems) >= _MAX_PROBLEMS:
+                        raise RatingsFormatError(path, problems[:_MAX_PROBLEMS], more=True)
+                    if not row:  # an empty line, as some editors leave at the end
+                        continue
+                    if len(row) != width:
+                        found, expected = f"{len(row)} fields", f"{width}, as in the header"
+                        problems.append(RatingsProblem(rows.line_num, "whole line", found, expected))
+                        continue
+                    users.append(_identifier(row[position.user], "user_id", rows.line_num, problems))
+                    items.append(_identifier(row[position.item], "item_id", rows.line_num, problems))
+                    values.append(_rating(row[position.rating], rows.line_num, problems))
+                    times.append(_timestamp(row[position.time], rows.line_num, problems))
+            except csv.Error as error:
+                problems.append(RatingsProblem(rows.line_num, "whole line", f"broken CSV ({error})", "valid CSV"))
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read: {error.strerror or error}. Check the path and its permissions."
+        ) from error
+    if not users and not problems:
+        problems.append(RatingsProblem(2, "whole line", "the end of the file", "at least one rating"))
+    if problems:
+        raise RatingsFormatError(path, problems[:_MAX_PROBLEMS], more=len(problems) > _MAX_PROBLEMS)
+    return Ratings(
+        np.array(users, dtype=object),
+        np.array(items, dtype=object),
+        np.array(values, dtype=np.float32),
+        np.array(times, dtype=np.int64),
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """The hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class _Positions:
+    names: tuple[str, ...]
+    user: int
+    item: int
+    rating: int
+    time: int
+
+
+def _decoded(file: Iterator[bytes], problems: list[RatingsProblem]) -> Iterator[str]:
+    """Lines as text; a line that is not UTF-8 becomes a problem, with the byte it begins at."""
+    for number, raw in enumerate(file, start=1):
+        try:
+            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{raw[error.start]:02x}"
+            problems.append(RatingsProblem(number, f"byte {error.start + 1}", found, "UTF-8 text"))
+            yield raw.decode("utf-8", errors="replace")
+
+
+def _header_positions(rows: Iterator[list[str]], path: Path, problems: list[RatingsProblem]) -> _Positions:
+    header = [name.strip() for name in next(rows, [])]
+    expected = f"a header with {', '.join(_COLUMNS)}"
+    if not header:
+        problems.append(RatingsProblem(1, "header", "an empty file", expected))
+    else:
+        for name in _COLUMNS:
+            if header.count(name) != 1:
+                found = f"{header.count(name) or 'no'} such column in {_shown(','.join(header))}"
+                problems.append(RatingsProblem(1, f"column {name}", found, expected))
+    if problems:
+        raise RatingsFormatError(path, problems)
+    return _Positions(tuple(header), *(header.index(name) for name in _COLUMNS))
+
+
+def _identifier(text: str, column: str, line: int, problems: list[RatingsProblem]) -> str:
+    if not text or len(text.encode()) > _MAX_ID_BYTES or not _BAD_ID_CHARACTERS.isdisjoint(text):
+        expected = f"an id of 1 to {_MAX_ID_BYTES} bytes without line breaks"
+        problems.append(RatingsProblem(line, f"column {column}", _shown(text), expected))
+    return text
+
+
+def _rating(text: str, line: int, problems: list[RatingsProblem]) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or abs(value) > np.finfo(np.float32).max:
+        problems.append(RatingsProblem(line, "column rating", _shown(text), "a finite number"))
+        return 0.0
+    return value
+
+
+def _timestamp(text: str, line: int, problems: list[RatingsProblem]) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= _LAST_TIMESTAMP:
+        expected = "whole seconds since 1970-01-01 UTC"
+        if value > _LAST_TIMESTAMP:
+            expected += " (this looks like milliseconds or finer)"
+        problems.append(RatingsProblem(line, "column timestamp", _shown(text), expected))
+        return 0
+    return value
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")

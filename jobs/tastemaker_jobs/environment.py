@@ -1,0 +1,41 @@
+"""The one module that reads the process's environment, and that sets it for the libraries which read it at import."""
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+__all__ = ["cache_root", "data_dir", "quiet_libraries", "ray_address"]
+
+_DEFAULT_DATA_DIR = Path("../shared/data")
+
+
+def data_dir() -> tuple[Path | None, Path | None]:
+    """Where data sets may lie: the folder that TASTEMAKER_DATA_DIR names, and the default one if it exists."""
+    named = os.environ.get("TASTEMAKER_DATA_DIR")
+    checkout = Path(__file__).resolve().parents[2]  # jobs/tastemaker_jobs/environment.py in a checkout
+    defaults = (folder for folder in (_DEFAULT_DATA_DIR, checkout / _DEFAULT_DATA_DIR) if folder.is_dir())
+    return (Path(named).expanduser() if named else None), next(defaults, None)
+
+
+def cache_root() -> Path:
+    """The user's cache folder for Tastemaker; XDG_CACHE_HOME moves it."""
+    return Path(platformdirs.user_cache_dir("tastemaker", appauthor=False))
+
+
+def ray_address() -> str | None:
+    """The Ray cluster this process was started in, as `ray job submit` sets it; None outside of one."""
+    return os.environ.get("RAY_ADDRESS") or None
+
+
+def quiet_libraries() -> None:
+    """Keep TensorFlow's and Ray's start-up chatter from a user's terminal; what the user has set already, stays."""
+    quiet = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",  # warnings about CPU features; errors still show
+        "TF_ENABLE_ONEDNN_OPTS": "0",  # else a notice, and sums that differ between machines
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning at every worker
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else Ray copies the working tree to its workers under `uv run`
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,135 @@
+"""Everything that the jobs raise on purpose. Whatever else comes out of them is a bug.
+
+    TastemakerJobsError
+    ├── DataError
+    │   ├── RatingsFormatError        a ratings file breaks the format; lists where
+    │   ├── ChecksumError             the bytes are not the data set that they claim to be
+    │   ├── DatasetUnavailableError   no source could give the data set
+    │   └── TooFewRatingsError        nothing to train or to test on
+    ├── UnknownModelError             no model of that name
+    ├── ConfigError                   a training setting is out of range
+    ├── TrainingDivergedError         the loss became NaN or infinite
+    ├── ModelsDirError                the models folder cannot be written or read
+    │   └── NoVersionError            no version of that model is published
+    ├── ModelLoadError                a SavedModel is corrupt or breaks the contract
+    └── RayError
+        ├── RayStartError             Ray did not start or could not be reached
+        └── WorkerLostError           Ray workers kept dying, retries included
+
+Each message is one or more whole sentences for the person at the terminal: what is wrong, where, and what to do.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = [
+    "ChecksumError",
+    "ConfigError",
+    "DataError",
+    "DatasetUnavailableError",
+    "ModelLoadError",
+    "ModelsDirError",
+    "NoVersionError",
+    "RatingsFormatError",
+    "RatingsProblem",
+    "RayError",
+    "RayStartError",
+    "TastemakerJobsError",
+    "TooFewRatingsError",
+    "TrainingDivergedError",
+    "UnknownModelError",
+    "WorkerLostError",
+]
+
+
+class TastemakerJobsError(Exception):
+    """Base of every error that the jobs raise on purpose."""
+
+
+class DataError(TastemakerJobsError):
+    """The input data cannot be had or cannot be used."""
+
+
+@dataclass(frozen=True)
+class RatingsProblem:
+    """One place where a ratings file breaks the format."""
+
+    line: int
+    """Line in the file, the header being line 1."""
+    column: str
+    """The column's name, or what else says where in the line."""
+    found: str
+    """What stands there, shortened."""
+    expected: str
+    """What should stand there."""
+
+    def __str__(self) -> str:
+        return f"line {self.line}, {self.column}: found {self.found}, expected {self.expected}"
+
+
+class RatingsFormatError(DataError):
+    """A ratings file breaks the format. Nothing of it was used."""
+
+    def __init__(self, path: Path, problems: list[RatingsProblem], *, more: bool = False) -> None:
+        self.path = path
+        self.problems = tuple(problems)
+        places = "\n".join(f"  {problem}" for problem in problems)
+        rest = "\n  ... and possibly more: reading stopped there." if more else ""
+        super().__init__(f"{path} is not a ratings file that can be read; nothing was done.\n{places}{rest}")
+
+    def __reduce__(self) -> tuple[object, ...]:  # args hold the text alone, and Ray pickles errors on their way home
+        return _rebuild_ratings_format_error, (self.path, list(self.problems), str(self))
+
+
+def _rebuild_ratings_format_error(path: Path, problems: list[RatingsProblem], text: str) -> RatingsFormatError:
+    error = RatingsFormatError(path, problems)
+    error.args = (text,)
+    return error
+
+
+class ChecksumError(DataError):
+    """The bytes are not the data set that they claim to be."""
+
+
+class DatasetUnavailableError(DataError):
+    """No source could give the data set; the message has each source's reason."""
+
+
+class TooFewRatingsError(DataError):
+    """There is nothing to train on."""
+
+
+class UnknownModelError(TastemakerJobsError):
+    """No model of that name."""
+
+
+class ConfigError(TastemakerJobsError):
+    """A training setting is out of its range."""
+
+
+class TrainingDivergedError(TastemakerJobsError):
+    """The loss became NaN or infinite."""
+
+
+class ModelsDirError(TastemakerJobsError):
+    """The models folder cannot be written or read."""
+
+
+class NoVersionError(ModelsDirError):
+    """No version of that model is published."""
+
+
+class ModelLoadError(TastemakerJobsError):
+    """A SavedModel is corrupt, or does not keep the contract of the signatures."""
+
+
+class RayError(TastemakerJobsError):
+    """Ray did not do its part."""
+
+
+class RayStartError(RayError):
+    """Ray did not start, or the cluster could not be reached."""
+
+
+class WorkerLostError(RayError):
+    """The worker died on every attempt."""

@@ -1,0 +1,63 @@
+"""What an exported model answers: evaluation asks the SavedModel itself, as a server would, not the model in memory."""
+
+from pathlib import Path
+
+import tensorflow as tf
+
+from tastemaker_jobs.errors import ModelLoadError
+from tastemaker_jobs.evaluation.protocol import Questions
+
+__all__ = ["SavedModel"]
+
+_BATCH = 128
+
+
+class SavedModel:
+    """A SavedModel that keeps the contract of the signatures."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load it.
+
+        Args:
+            folder: Of the version.
+
+        Raises:
+            ModelLoadError: It is corrupt or lacks the signature `recommend`.
+        """
+        self.folder = folder
+        try:
+            self._loaded = tf.saved_model.load(str(folder))  # kept: the signatures hold its variables weakly
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelLoadError(
+                f"{folder} is not a SavedModel that can be loaded: {reason}. Train it anew."
+            ) from error
+        if "recommend" not in self._loaded.signatures:
+            has = ", ".join(sorted(self._loaded.signatures)) or "none"
+            raise ModelLoadError(f"{folder} has no signature `recommend` (it has: {has}). Train it anew.")
+        self._recommend = self._loaded.signatures["recommend"]
+
+    def lists(self, questions: Questions, *, k: int) -> dict[str, list[str]]:
+        """The k best items for each user, the history excluded.
+
+        Args:
+            questions: Who is asked, knowing what.
+            k: Length of the lists.
+
+        Returns:
+            User to items, best first; fewer than k where there are no more.
+        """
+        users = sorted(
+            questions.histories, key=lambda user: len(questions.histories[user])
+        )  # little padding in a batch
+        lists = {}
+        for start in range(0, len(users), _BATCH):
+            batch = users[start : start + _BATCH]
+            longest = max(1, *(len(questions.histories[user]) for user in batch))
+            history = tf.constant(
+                [[""] * (longest - len(questions.histories[user])) + list(questions.histories[user]) for user in batch]
+            )  # [B, T]
+            answer = self._recommend(history=history, exclude=history, k=tf.constant(k))["item_id"].numpy()  # [B, k]
+            for user, items in zip(batch, answer, strict=True):
+                lists[user] = [item.decode() for item in items if item]
+        return lists

@@ -1,0 +1,148 @@
+"""A GRU over the sequence of a user's items that predicts the next one.
+
+Source: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks" (ICLR 2016), with full softmax
+cross-entropy in place of its sampled losses, and one table of item embeddings for input and output.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tastemaker_jobs.models.histories import newest_items
+from tastemaker_jobs.models.recommender import Examples, ModelConfig, Recommender
+
+__all__ = ["Rnn", "RnnConfig"]
+
+
+@dataclass(frozen=True)
+class RnnConfig(ModelConfig):
+    """Settings of the GRU."""
+
+    epochs: int = 40
+    """Passes over the training data at most. 1 or more."""
+    batch_size: int = 64
+    """Windows per step. 1 or more."""
+    learning_rate: float = 3e-3
+    """Adam's step size. Above 0."""
+    embedding_size: int = 64
+    """D, of the item embeddings. 1 or more."""
+    hidden_size: int = 128
+    """H, of the GRU's state. 1 or more."""
+    max_history: int = 50
+    """L: how many of the newest items it looks at, in training and when serving. 1 or more."""
+    dropout: float = 0.3
+    """Share of embedding and of state values that training drops. 0 to 1."""
+
+
+class Rnn(Recommender):
+    """Item embeddings [I + 1, D], a GRU [H], a projection to [D], scores by dot product with the embeddings."""
+
+    name_in_registry = "rnn"
+    config_class = RnnConfig
+
+    def __init__(self, config: RnnConfig, *, item_count: int, seed: int) -> None:
+        super().__init__(config, item_count=item_count, seed=seed)
+        seeds = iter(range(seed * 16, seed * 16 + 16))  # every random part has its own
+        self.embedding = keras.layers.Embedding(
+            item_count + 1,
+            config.embedding_size,
+            embeddings_initializer=keras.initializers.RandomNormal(0, 0.05, next(seeds)),
+        )
+        self.gru = keras.layers.GRU(
+            config.hidden_size,
+            kernel_initializer=keras.initializers.GlorotUniform(next(seeds)),
+            recurrent_initializer=keras.initializers.Orthogonal(seed=next(seeds)),
+            reset_after=False,  # the variant that TensorFlow's fused GRU cell computes; see _last_state
+            use_cudnn=False,
+            return_sequences=True,
+        )
+        self.projection = keras.layers.Dense(
+            config.embedding_size, kernel_initializer=keras.initializers.GlorotUniform(next(seeds))
+        )
+        self.input_dropout = keras.layers.Dropout(config.dropout, seed=next(seeds))
+        self.state_dropout = keras.layers.Dropout(config.dropout, seed=next(seeds))
+        self.item_bias = self.add_weight(shape=(item_count,), initializer="zeros", name="item_bias")  # [I]
+        self.embedding.build((None, None))
+        self.gru.build((None, None, config.embedding_size))
+        self.projection.build((None, config.hidden_size))
+
+    def examples(self, histories: Sequence[npt.NDArray[np.int32]], rng: np.random.Generator) -> Examples:
+        """Windows of L + 1 items, left-padded: the first L are the input, the last L what should come next.
+
+        Where a long history is cut differs from epoch to epoch, so that each item is seen with more and with less
+        before it.
+        """
+        length = self.config.max_history
+        windows = []
+        for history in histories:
+            end = len(history)
+            if end > length + 1:
+                windows.append(history[-(length + 1) :])
+                end = len(history) - int(rng.integers(1, length + 1))
+            while end > 1:
+                windows.append(history[max(0, end - length - 1) : end])
+                end -= length
+        items = np.zeros((len(windows), length + 1), dtype=np.int32)  # [N, L + 1]
+        for row, window in zip(items, windows, strict=True):
+            row[length + 1 - len(window) :] = window
+        return {"items": items}
+
+    def training_loss(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Cross-entropy of each next item over the whole catalogue, mean over all positions that have one."""
+        inputs, targets = batch["items"][:, :-1], batch["items"][:, 1:]  # [B, L] each
+        embedded = self.input_dropout(self.embedding(inputs), training=True)  # [B, L, D]
+        states = self.gru(embedded, mask=inputs > 0, training=True)  # [B, L, H]
+        has_target = (targets > 0) & (inputs > 0)  # [B, L]
+        known = tf.boolean_mask(states, has_target)  # [M, H]
+        logits = self._scores(self.state_dropout(known, training=True))  # [M, I]
+        labels = tf.boolean_mask(targets, has_target) - 1  # [M]
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+
+    def score_items(self, history: tf.Tensor) -> tf.Tensor:
+        """Scores of the next item. An empty history leaves the state at zero, so the learnt item biases decide."""
+        return self._scores(self._last_state(newest_items(history, self.config.max_history)))
+
+    def item_vectors(self) -> tf.Tensor:
+        """The item embeddings."""
+        return tf.convert_to_tensor(self.embedding.embeddings)[1:]  # [I, D]
+
+    def _scores(self, state: tf.Tensor) -> tf.Tensor:
+        """[B, H] to [B, I]."""
+        vector = self.projection(state)  # [B, D]
+        return tf.matmul(vector, self.item_vectors(), transpose_b=True) + self.item_bias  # [B, I]
+
+    def _last_state(self, items: tf.Tensor) -> tf.Tensor:
+        """The GRU's state after the newest item, step by step with TensorFlow's fused cell.
+
+        The Keras layer is a loop of some fifteen small ops per step; the fused cell is one op. At batch 1 and L = 50
+        that is 1.2 ms against 8 ms. A test holds the two to the same result.
+
+        Args:
+            items: int32 [B, L], zeros only at the left.
+
+        Returns:
+            float32 [B, H], zeros where there was no item.
+        """
+        size = self.config.hidden_size
+        kernel, recurrent, bias = (tf.convert_to_tensor(weight) for weight in self.gru.cell.weights)
+        weights = tf.concat(
+            [kernel, recurrent], axis=0
+        )  # [D + H, 3 H], Keras' order of gates: update, reset, candidate
+        update_weights, reset_weights, candidate_weights = tf.split(weights, 3, axis=1)
+        gates: dict[str, Any] = {
+            "w_ru": tf.concat([reset_weights, update_weights], axis=1),  # [D + H, 2 H]
+            "w_c": candidate_weights,  # [D + H, H]
+            "b_ru": tf.concat([bias[size : 2 * size], bias[:size]], axis=0),  # [2 H]
+            "b_c": bias[2 * size :],  # [H]
+        }
+        embedded = tf.unstack(tf.transpose(self.embedding(items), [1, 0, 2]), axis=0)  # L times [B, D]
+        present = tf.unstack(tf.transpose(tf.cast(items > 0, tf.float32))[:, :, tf.newaxis], axis=0)  # L times [B, 1]
+        state = tf.zeros([tf.shape(items)[0], size])  # [B, H]
+        for step, is_item in zip(embedded, present, strict=True):
+            state = tf.raw_ops.GRUBlockCell(x=step, h_prev=state, **gates).h * is_item  # [B, H]
+        return state

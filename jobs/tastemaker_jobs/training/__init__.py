@@ -1,0 +1,1 @@
+"""Training: one loop for all models, without Ray; the Ray file only wraps it."""

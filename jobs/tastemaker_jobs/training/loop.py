@@ -1,0 +1,114 @@
+"""The training loop: every model, one process, no Ray.
+
+Owns epochs, batches, the optimiser, early stopping and what makes a run repeatable.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from tastemaker_jobs.errors import TrainingDivergedError
+from tastemaker_jobs.models.recommender import Examples, Recommender
+from tastemaker_jobs.training.progress import EpochEvent, Report
+from tastemaker_jobs.training.validation import Validation, score_function
+
+__all__ = ["Trained", "fit"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How training went."""
+
+    epochs: int
+    """How many were run."""
+    best_epoch: int
+    """The one whose weights the model now has, from 1; the last one without validation items."""
+    valid_ndcg: float
+    """NDCG@10 on the validation items at that epoch; NaN without any."""
+    seconds: float
+    """Wall time of the loop."""
+
+
+def fit(
+    model: Recommender, histories: Sequence[npt.NDArray[np.int32]], *, validation: Validation, seed: int, report: Report
+) -> Trained:
+    """Train a model in place; at the end it has the weights of its best epoch on the validation items.
+
+    The same seed, data and settings give the same weights on the same machine: examples are made and shuffled by a
+    generator from the seed, layers have seeds of their own, and TensorFlow is told to use deterministic kernels.
+
+    Args:
+        model: Fresh from its constructor.
+        histories: Of each user, [T] item numbers, oldest first, T of 1 or more.
+        validation: Decides when to stop, by the model's `patience_epochs`.
+        seed: Of the order of examples.
+        report: Told of each epoch.
+
+    Raises:
+        TrainingDivergedError: The loss became NaN or infinite.
+    """
+    tf.config.experimental.enable_op_determinism()
+    config, rng = model.config, np.random.default_rng(seed)
+    step, score_items = _step(model, model.examples(histories, np.random.default_rng(seed))), score_function(model)
+    began = time.monotonic()
+    best, best_epoch, best_weights, epoch = -math.inf, 0, model.get_weights(), 0
+    for epoch in range(1, config.epochs + 1):
+        epoch_began = time.monotonic()
+        loss = _run_epoch(step, model.examples(histories, rng), config.batch_size, rng)
+        if not math.isfinite(loss):
+            raise TrainingDivergedError(
+                f"{model.name_in_registry}: the loss was {loss} in epoch {epoch}. Lower its learning rate, now"
+                f" {config.learning_rate}."
+            )
+        ndcg = validation.ndcg(score_items)
+        seconds = time.monotonic() - epoch_began
+        report(EpochEvent(model.name_in_registry, epoch, config.epochs, loss, ndcg, seconds))
+        if math.isnan(ndcg) or ndcg > best:  # without validation items the last epoch is the best
+            best, best_epoch, best_weights = ndcg, epoch, model.get_weights()
+        elif epoch - best_epoch >= config.patience_epochs:
+            break
+    model.set_weights(best_weights)
+    return Trained(epoch, best_epoch, best, time.monotonic() - began)
+
+
+def _step(model: Recommender, examples: Examples) -> tf.types.experimental.PolymorphicFunction:
+    """One step of Adam as a tf.function of named tensors, traced once for any batch size.
+
+    The step size falls along half a cosine to a tenth over the epochs, which ends training in a calmer place than a
+    constant one.
+    """
+    count = len(next(iter(examples.values())))
+    steps = max(1, model.config.epochs * math.ceil(count / model.config.batch_size))
+    rate = keras.optimizers.schedules.CosineDecay(model.config.learning_rate, decay_steps=steps, alpha=0.1)
+    optimizer = keras.optimizers.Adam(rate, global_clipnorm=1.0)
+    variables = model.trainable_variables
+    optimizer.build(variables)
+
+    def step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            loss = model.training_loss(batch)
+        optimizer.apply(tape.gradient(loss, variables), variables)
+        return loss
+
+    signature = {name: tf.TensorSpec([None, *array.shape[1:]], array.dtype) for name, array in examples.items()}
+    return tf.function(step, input_signature=[signature])
+
+
+def _run_epoch(
+    step: tf.types.experimental.PolymorphicFunction, examples: Examples, batch_size: int, rng: np.random.Generator
+) -> float:
+    """Every example once, in an order of its own. Returns the mean loss over examples; NaN without any."""
+    count = len(next(iter(examples.values())))
+    order = rng.permutation(count)
+    losses, sizes = [], []
+    for start in range(0, count, batch_size):
+        chosen = order[start : start + batch_size]
+        losses.append(step({name: tf.constant(array[chosen]) for name, array in examples.items()}))
+        sizes.append(len(chosen))
+    return float(np.average([loss.numpy() for loss in losses], weights=sizes)) if sizes else math.nan
