@@ -87,7 +87,7 @@ def import_error_lines(error: ImportStoppedError, options: Namespace) -> list[st
     return [
         first,
         *rest,
-        f"{done:,} events before these are stored; import the file again to go on, they will count as duplicates",
+        f"{done:,} events are stored; import the file again to go on, they will count as duplicates",
     ]
 
 

@@ -48,7 +48,7 @@ class Refusal:
                 status.details.append(packed)
             trailer = status.SerializeToString()
         if trailer is not None:
-            context.set_trailing_metadata([("grpc-status-details-bin", trailer)])
+            context.set_trailing_metadata((("grpc-status-details-bin", trailer),))
         context.abort(self.code, self.message)
 
 
@@ -95,12 +95,13 @@ class Peer(
         self.requests.append(request)
         self.seconds_left.append(context.time_remaining())
         answer = self.answers.popleft() if self.answers else None
+        if isinstance(answer, Message):
+            return answer
         if isinstance(answer, Refusal):
             answer.send(context)
-        elif callable(answer):
+        elif answer is not None:
             answer()
-            return None
-        return answer
+        return None
 
     @property
     def events(self) -> list[Any]:
@@ -125,7 +126,11 @@ def peer() -> Iterator[Peer]:
 def silence(peer: Peer) -> Iterator[Callable[[], None]]:
     """An answer that does not come before the test ends."""
     end = threading.Event()
-    yield lambda: bool(end.wait(30)) and None
+
+    def stay_silent() -> None:
+        end.wait(30)
+
+    yield stay_silent
     end.set()
 
 

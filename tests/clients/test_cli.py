@@ -299,7 +299,7 @@ def test_import_that_is_refused_names_the_lines_and_what_is_stored(
         f"error: the server refuses rows of {file}",
         "  line 503: rating: is 9; send 0.5 to 5",
         "  line 503: item_id: is empty; send 1 to 256 bytes of UTF-8",
-        "  500 events before these are stored; import the file again to go on, they will count as duplicates",
+        "  500 events are stored; import the file again to go on, they will count as duplicates",
     ]
 
 
@@ -349,7 +349,7 @@ def test_health_of_a_component_that_does_not_serve_ends_with_1(run: Run, peer: A
 def test_health_waits_until_it_serves(run: Run, peer: Any) -> None:
     peer.answers.append(HealthCheckResponse(status=HealthCheckResponse.NOT_SERVING))
 
-    outcome = run("health", "server", "--wait", "30")
+    outcome = run("health", "server", "--wait", "30", "--timeout-seconds", "20")
 
     assert (outcome.status, outcome.lines) == (0, ["server  SERVING"])
     assert len(peer.requests) == 2
