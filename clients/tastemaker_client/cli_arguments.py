@@ -93,8 +93,9 @@ def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     importer = command(
         "import-events",
         "send the events of a CSV file",
-        "Send the events of a CSV file, each user's in its order. The whole file is checked before anything is sent. A"
-        " second import of the same file, or of one that has grown since, changes nothing for the rows that are stored.",
+        "Send the events of a CSV file, each user's in its order. The whole file is checked before anything is sent."
+        " A second import of the same file, or of one that has grown since, changes nothing for the rows that are"
+        " stored.",
         _IMPORT_TIMEOUT_SECONDS,
     )
     importer.add_argument(
