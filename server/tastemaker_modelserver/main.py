@@ -1,0 +1,53 @@
+"""The command `tastemaker-modelserver`: flags, log, and one line on stderr when it cannot start."""
+
+import logging
+import os
+import sys
+from importlib import metadata
+
+from tastemaker_modelserver.errors import ServingError
+from tastemaker_modelserver.flags import FlagError, parse_flags, usage
+from tastemaker_modelserver.model_config import models_of
+from tastemaker_modelserver.ports import check_ports
+
+__all__ = ["main"]
+
+_PROGRAM = "tastemaker-modelserver"
+
+
+def main() -> None:
+    """Runs the model server. The exit status: 0 after a clean stop, 1 when it could not start, 2 for a bad flag."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(arguments: list[str]) -> int:
+    try:
+        flags = parse_flags(arguments)
+    except FlagError as error:
+        for problem in error.problems:
+            print(f"{_PROGRAM}: {problem}", file=sys.stderr)
+        return 2
+    if flags.help:
+        print(usage(_PROGRAM), end="")
+        return 0
+    if flags.version:
+        print(f"TensorFlow ModelServer: {_PROGRAM} {metadata.version('tastemaker')}")
+        print(f"TensorFlow Library: {metadata.version('tensorflow')}")
+        return 0
+    logging.basicConfig(
+        level=os.environ.get("TASTEMAKER_LOG_LEVEL", "INFO"),
+        format="%(asctime)s %(levelname).1s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    # TensorFlow greets with its build and the GPU it does not find; its errors still come through.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        check_ports(flags)
+        models = models_of(flags)
+        from tastemaker_modelserver.server import run  # TensorFlow: only once everything else is right
+
+        run(flags, models)
+    except ServingError as error:
+        print(f"{_PROGRAM}: Failed to start server. Error: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,69 @@
+"""The public state of every version ever seen, and waiting for it: what GetModelStatus reads and a start-up waits on.
+
+States are TensorFlow Serving's: START → LOADING → AVAILABLE → UNLOADING → END. A version that ended stays listed,
+with the reason when it ended in an error.
+"""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from tastemaker_modelserver.errors import ServingError
+
+__all__ = ["State", "VersionState", "VersionStates"]
+
+
+class State(Enum):
+    """The number is the wire's `ModelVersionStatus.State`."""
+
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass(frozen=True)
+class VersionState:
+    """Where a version stands, and the error that ended it, if one did."""
+
+    state: State
+    error: ServingError | None = None
+
+
+class VersionStates:
+    """A thread-safe board of version states."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._board: dict[str, dict[int, VersionState]] = {}
+
+    def publish(self, model: str, version: int, state: State, error: ServingError | None = None) -> None:
+        """Notes a new state and wakes everyone who waits."""
+        with self._changed:
+            self._board.setdefault(model, {})[version] = VersionState(state, error)
+            self._changed.notify_all()
+
+    def of(self, model: str) -> Mapping[int, VersionState]:
+        """The versions of a model by number, highest first; empty when the model was never seen."""
+        with self._changed:
+            versions = dict(self._board.get(model, {}))
+        return dict(sorted(versions.items(), reverse=True))
+
+    def is_available(self, model: str, version: int) -> bool:
+        """Whether this version serves now."""
+        with self._changed:
+            known = self._board.get(model, {}).get(version)
+        return known is not None and known.state is State.AVAILABLE
+
+    def wait_until(self, settled: Callable[[], bool], *, timeout_s: float | None = None) -> bool:
+        """Blocks until `settled()` holds after some change; False when `timeout_s` passed first."""
+        with self._changed:
+            return self._changed.wait_for(settled, timeout=timeout_s)
+
+    def serving(self, models: Iterable[str]) -> bool:
+        """Whether each of these models has a version that serves. Meant for `wait_until`: call it with no lock held."""
+        return all(
+            any(version.state is State.AVAILABLE for version in self._board.get(model, {}).values()) for model in models
+        )

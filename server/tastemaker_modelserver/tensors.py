@@ -1,0 +1,163 @@
+"""TensorProto to NumPy and back, with TensorFlow's own meaning of both encodings.
+
+`tf.make_ndarray` and `tf.make_tensor_proto` are the reference; the types that recommenders send (strings, float32, the
+integers) take a shorter way here, because at thousands of calls a second they are most of the server's own work.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from tensorflow.core.framework import tensor_pb2, types_pb2
+
+from tastemaker_modelserver.errors import InvalidArgumentError
+
+__all__ = ["Array", "concatenate", "decode", "encode_into", "shape_of"]
+
+Array = NDArray[Any]
+
+# dtype → (its *_val field, its NumPy type): where the field holds the values one to one
+_TYPED: dict[int, tuple[str, Any]] = {
+    types_pb2.DT_STRING: ("string_val", np.object_),
+    types_pb2.DT_FLOAT: ("float_val", np.float32),
+    types_pb2.DT_DOUBLE: ("double_val", np.float64),
+    types_pb2.DT_INT32: ("int_val", np.int32),
+    types_pb2.DT_INT64: ("int64_val", np.int64),
+    types_pb2.DT_INT16: ("int_val", np.int16),
+    types_pb2.DT_INT8: ("int_val", np.int8),
+    types_pb2.DT_UINT8: ("int_val", np.uint8),
+    types_pb2.DT_UINT16: ("int_val", np.uint16),
+    types_pb2.DT_UINT32: ("uint32_val", np.uint32),
+    types_pb2.DT_UINT64: ("uint64_val", np.uint64),
+    types_pb2.DT_BOOL: ("bool_val", np.bool_),
+}
+
+
+def shape_of(proto: Any) -> tuple[int, ...]:
+    """The sizes of a TensorProto's dimensions."""
+    return tuple(dim.size for dim in proto.tensor_shape.dim)
+
+
+def decode(proto: Any, alias: str) -> Array:
+    """A TensorProto as an array of its shape; strings as `bytes` in an object array.
+
+    Raises:
+        InvalidArgumentError: The values do not fit the shape and the dtype; `alias` names the input.
+    """
+    shape = shape_of(proto)
+    typed = _TYPED.get(proto.dtype)
+    if typed is not None and not proto.tensor_content:
+        values = getattr(proto, typed[0])
+        if len(values) == _size(shape):
+            return np.array(list(values), dtype=typed[1]).reshape(shape)
+    if any(size < 0 for size in shape):
+        raise InvalidArgumentError(f"tensor parsing error: {alias}: shape {list(shape)} has a negative size")
+    try:
+        if proto.dtype == types_pb2.DT_STRING and proto.tensor_content:
+            return np.array(_split_strings(proto.tensor_content, _size(shape)), dtype=np.object_).reshape(shape)
+        array: Array = tf.make_ndarray(proto)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidArgumentError(f"tensor parsing error: {alias}: {error}") from error
+    if array.shape != shape:  # too many values: NumPy and TensorFlow would each do something else with them
+        raise InvalidArgumentError(f"tensor parsing error: {alias}: the values do not fill the shape {list(shape)}")
+    return array
+
+
+def concatenate(protos: Sequence[Any], alias: str) -> Array:
+    """Several TensorProtos of one dtype, whose shapes differ in the first dimension only, as one array along it.
+
+    Shapes: [B_i, ...] each → [sum of B_i, ...].
+
+    Raises:
+        InvalidArgumentError: As `decode`.
+    """
+    if len(protos) == 1:
+        return decode(protos[0], alias)
+    first = protos[0]
+    typed = _TYPED.get(first.dtype)
+    if typed is not None:
+        values: list[Any] = []
+        rows = size = 0
+        for proto in protos:
+            if proto.tensor_content:
+                break
+            values.extend(getattr(proto, typed[0]))
+            rows += proto.tensor_shape.dim[0].size
+        else:
+            shape = (rows, *shape_of(first)[1:])
+            size = _size(shape)
+            if size == len(values):
+                return np.array(values, dtype=typed[1]).reshape(shape)
+    return np.concatenate([decode(proto, alias) for proto in protos])
+
+
+def encode_into(proto: Any, array: Array, *, as_content: bool) -> None:
+    """Writes an array into an empty TensorProto, as typed `*_val` fields or as `tensor_content`.
+
+    String tensors always use `string_val`: their content encoding is private to TensorFlow's C++.
+    """
+    dtype = tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+    if dtype == types_pb2.DT_STRING or (dtype in _TYPED and not as_content):
+        proto.dtype = dtype
+        for size in array.shape:
+            proto.tensor_shape.dim.add().size = size
+        getattr(proto, _TYPED[dtype][0]).extend(array.ravel().tolist())
+    elif as_content:
+        proto.dtype = dtype
+        for size in array.shape:
+            proto.tensor_shape.dim.add().size = size
+        proto.tensor_content = array.tobytes()
+    else:
+        proto.CopyFrom(_typed_proto(array))
+
+
+def _typed_proto(array: Array) -> Any:
+    """float16, complex and the other rare types: TensorFlow's packing, then moved from content into the typed field."""
+    made = tf.make_tensor_proto(array)
+    if not made.tensor_content:
+        return made
+    typed = tensor_pb2.TensorProto(dtype=made.dtype, tensor_shape=made.tensor_shape)
+    flat = np.frombuffer(made.tensor_content, dtype=array.dtype)
+    if made.dtype in (types_pb2.DT_HALF, types_pb2.DT_BFLOAT16):
+        typed.half_val.extend(flat.view(np.uint16).tolist())
+    elif made.dtype == types_pb2.DT_COMPLEX64:
+        typed.scomplex_val.extend(flat.view(np.float32).tolist())
+    elif made.dtype == types_pb2.DT_COMPLEX128:
+        typed.dcomplex_val.extend(flat.view(np.float64).tolist())
+    else:
+        return made
+    return typed
+
+
+def _split_strings(content: bytes, count: int) -> list[bytes]:
+    """TensorFlow's content encoding of strings, as C++ clients send it: `count` varint lengths, then the bytes."""
+    lengths: list[int] = []
+    position = 0
+    while len(lengths) < count:
+        value = shift = 0
+        while True:
+            if position == len(content):
+                raise ValueError("tensor_content ends early")
+            byte = content[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                break
+            shift += 7
+        lengths.append(value)
+    if position + sum(lengths) != len(content):
+        raise ValueError("tensor_content does not hold the strings that it announces")
+    strings: list[bytes] = []
+    for length in lengths:
+        strings.append(content[position : position + length])
+        position += length
+    return strings
+
+
+def _size(shape: Sequence[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total
