@@ -32,6 +32,10 @@ demo: $(READY) ## the whole loop: train, serve, recommend, feed back, lose the m
 up: $(READY) ## as demo, and leave it running
 	@$(BIN)/python -m demo --keep-running $(DEMO_ARGS)
 
+.PHONY: down
+down: $(READY) ## end what `make up` left running
+	@$(BIN)/python -m demo --stop
+
 .PHONY: lint
 lint: $(READY) ## ruff (style, formatting), buf (protos)
 	$(BIN)/ruff check .
@@ -52,7 +56,7 @@ test: lint type ## every test, with lint and type: under fifteen minutes
 
 .PHONY: bench
 bench: $(READY) ## measure speed beside a reference and write docs/benchmarks.md
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
 
 .PHONY: protos
 protos: $(READY) ## generate the Python code beside the .proto files

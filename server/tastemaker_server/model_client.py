@@ -134,7 +134,7 @@ def recommend_request(
 
 
 def _ranked_items(model: str, response: predict_pb2.PredictResponse) -> RankedItems:
-    ids = response.outputs["item_id"].string_val
+    ids = list(response.outputs["item_id"].string_val)
     scores = response.outputs["score"].float_val
     if len(scores) != len(ids):
         raise ModelUnavailableError(
