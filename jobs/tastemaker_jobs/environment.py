@@ -37,5 +37,7 @@ def quiet_libraries() -> None:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning at every worker
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else Ray copies the working tree to its workers under `uv run`
     }
+    if not Path("/dev/nvidiactl").exists():  # without a GPU, CUDA would be looked for all the same, and complain
+        quiet["CUDA_VISIBLE_DEVICES"] = "-1"
     for name, value in quiet.items():
         os.environ.setdefault(name, value)

@@ -6,7 +6,6 @@ and no more.
 """
 
 import logging
-import os
 from collections.abc import Sequence
 
 import ray
@@ -16,21 +15,24 @@ from ray.util.queue import Empty, Queue
 
 from tastemaker_jobs.errors import RayStartError, TastemakerJobsError, WorkerLostError
 from tastemaker_jobs.training.progress import Report
-from tastemaker_jobs.training.run import TrainingRequest, TrainingResult, train_and_publish
+from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
 
 __all__ = ["train_on_ray"]
 
-_RETRIES = 2  # of a lost worker; an error of the run itself is not retried, as it would come again
-_THREADS = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}  # what num_cpus=1 promises the other tasks
+_RETRIES = 2
+_MAX_CORES = 4  # these models are small: more threads gain nothing
 
 
-def train_on_ray(requests: Sequence[TrainingRequest], *, address: str | None, report: Report) -> list[TrainingResult]:
-    """Train models side by side, one core each.
+def train_on_ray(
+    requests: Sequence[TrainingRequest], *, address: str | None, report: Report, retries: int = _RETRIES
+) -> list[TrainingResult]:
+    """Train models side by side, each on its share of a node's cores.
 
     Args:
         requests: What to train. Paths must mean the same on every node.
         address: Of a running cluster; None starts one on this machine and ends it afterwards.
         report: Told of all runs' stages and epochs.
+        retries: How often a run starts again when its worker was lost. An error of its own would only come again.
 
     Raises:
         RayStartError: Ray did not start, or there is no cluster at that address.
@@ -39,8 +41,7 @@ def train_on_ray(requests: Sequence[TrainingRequest], *, address: str | None, re
     """
     try:
         if address is None:
-            cores = max(os.cpu_count() or 1, 1)
-            ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         else:
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (UpstreamError, ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -48,7 +49,9 @@ def train_on_ray(requests: Sequence[TrainingRequest], *, address: str | None, re
         raise RayStartError(f"{where}: {error}. --no-ray trains without it.") from error
     try:
         events = Queue(actor_options={"num_cpus": 0})
-        task = ray.remote(num_cpus=1, max_retries=_RETRIES, runtime_env={"env_vars": _THREADS})(_run)
+        cores = max(1, _cores_of_a_node() // len(requests))
+        threads = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}  # what num_cpus promises others
+        task = ray.remote(num_cpus=cores, max_retries=retries, runtime_env={"env_vars": threads})(_run)
         waiting = answers = [task.remote(request, events) for request in requests]
         while waiting:
             _, waiting = ray.wait(waiting, timeout=0.2)
@@ -57,13 +60,23 @@ def train_on_ray(requests: Sequence[TrainingRequest], *, address: str | None, re
     except RayTaskError as error:
         raise (error.cause if isinstance(error.cause, TastemakerJobsError) else error) from None
     except UpstreamError as error:
-        raise WorkerLostError(f"the Ray workers were lost {1 + _RETRIES} times: {error}. Is memory short?") from error
+        raise WorkerLostError(
+            f"a Ray worker was lost {1 + retries} times ({type(error).__name__}). Is memory short?"
+        ) from error
     finally:
         ray.shutdown()
 
 
 def _run(request: TrainingRequest, events: Queue) -> TrainingResult:
+    from tastemaker_jobs.training.run import train_and_publish  # here, so that TensorFlow is in the worker alone
+
     return train_and_publish(request, events.put)
+
+
+def _cores_of_a_node() -> int:
+    """Of the smallest node that computes, so that a task fits on any of them."""
+    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return min([_MAX_CORES, *(count for count in cores if count)])
 
 
 def _drain(events: Queue, report: Report) -> None:

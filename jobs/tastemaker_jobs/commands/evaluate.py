@@ -13,6 +13,7 @@ from tastemaker_jobs.evaluation.popularity import popular_lists
 from tastemaker_jobs.evaluation.protocol import test_questions
 from tastemaker_jobs.publishing.manifests import read_manifest
 from tastemaker_jobs.publishing.versions import newest_version
+from tastemaker_jobs.quiet import start_tensorflow
 
 __all__ = ["evaluate"]
 
@@ -28,11 +29,11 @@ def evaluate(
     digest = sha256_of(data.path)
     for name, manifest in manifests.items():
         if manifest.data_window.sha256 != digest:
-            console.note(
-                f"careful: {name} was trained on another file ({manifest.data_window.dataset}), which may hold the test items"
-            )
+            other = manifest.data_window.dataset
+            console.note(f"careful: {name} was trained on another file ({other}), which may hold these test items")
     console.note(f"evaluating {' and '.join(models)} on {data.dataset}; starting TensorFlow")
 
+    start_tensorflow()
     from tastemaker_jobs.evaluation.served import SavedModel
 
     questions = test_questions(split)

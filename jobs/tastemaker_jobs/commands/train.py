@@ -7,7 +7,9 @@ from tastemaker_jobs import console, environment
 from tastemaker_jobs.commands.fetch import ratings_file
 from tastemaker_jobs.data.ratings import read_ratings
 from tastemaker_jobs.publishing.versions import check_writable
+from tastemaker_jobs.quiet import start_tensorflow
 from tastemaker_jobs.training.progress import Report
+from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
 
 __all__ = ["train"]
 
@@ -29,16 +31,15 @@ def train(
         check_writable(models_dir / name)
     data = ratings_file(ratings=ratings, data_dir=data_dir)
     read_ratings(data.path)
-    console.note(
-        f"training {' and '.join(models)} on {data.dataset}; starting TensorFlow{' and Ray' if use_ray else ''}"
-    )
-
-    from tastemaker_jobs.training.run import TrainingRequest, TrainingResult, train_and_publish
+    console.note(f"training {' and '.join(models)} on {data.dataset}; starting {'Ray' if use_ray else 'TensorFlow'}")
 
     requests = [TrainingRequest(name, data.path, data.dataset, models_dir, seed, epochs) for name in models]
 
     def run(report: Report) -> list[TrainingResult]:
         if not use_ray:
+            start_tensorflow()
+            from tastemaker_jobs.training.run import train_and_publish
+
             return [train_and_publish(request, report) for request in requests]
         from tastemaker_jobs.on_ray import train_on_ray
 

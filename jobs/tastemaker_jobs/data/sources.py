@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Protocol
@@ -77,9 +76,8 @@ class GroupLensSource:
             # The scheme is checked in the constructor.
             with urllib.request.urlopen(self._url, timeout=self._timeout_seconds) as response:  # noqa: S310
                 archive: bytes = response.read(_MAX_ARCHIVE_BYTES + 1)
-        except (OSError, urllib.error.URLError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise SourceUnavailableError(f"{self._url}: {reason}") from error
+        except OSError as error:
+            raise SourceUnavailableError(f"{self._url}: {error}") from error
         if len(archive) > _MAX_ARCHIVE_BYTES:
             raise SourceUnavailableError(f"{self._url}: more than {_MAX_ARCHIVE_BYTES >> 20} MiB came")
         return from_grouplens(archive)

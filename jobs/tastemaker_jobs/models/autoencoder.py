@@ -20,13 +20,13 @@ __all__ = ["Autoencoder", "AutoencoderConfig"]
 class AutoencoderConfig(ModelConfig):
     """Settings of the autoencoder."""
 
-    epochs: int = 100
+    epochs: int = 60
     """Passes over the training data at most; each is short. 1 or more."""
     patience_epochs: int = 15
     """Training stops after this many epochs without a better validation score. 1 or more."""
     batch_size: int = 64
     """Users per step. 1 or more."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Adam's step size. Above 0."""
     hidden_size: int = 200
     """H, of the user's code. 1 or more."""

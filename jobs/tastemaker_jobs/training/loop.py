@@ -6,7 +6,6 @@ Owns epochs, batches, the optimiser, early stopping and what makes a run repeata
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -16,23 +15,10 @@ import tensorflow as tf
 from tastemaker_jobs.errors import TrainingDivergedError
 from tastemaker_jobs.models.recommender import Examples, Recommender
 from tastemaker_jobs.training.progress import EpochEvent, Report
+from tastemaker_jobs.training.request import Trained
 from tastemaker_jobs.training.validation import Validation, score_function
 
-__all__ = ["Trained", "fit"]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """How training went."""
-
-    epochs: int
-    """How many were run."""
-    best_epoch: int
-    """The one whose weights the model now has, from 1; the last one without validation items."""
-    valid_ndcg: float
-    """NDCG@10 on the validation items at that epoch; NaN without any."""
-    seconds: float
-    """Wall time of the loop."""
+__all__ = ["fit"]
 
 
 def fit(

@@ -1,8 +1,6 @@
 """One training run from a ratings file to a published version. A plain function: Ray, if there is any, wraps it."""
 
 import dataclasses
-from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 
@@ -11,7 +9,7 @@ from tastemaker_jobs.data.ratings import read_ratings, sha256_of
 from tastemaker_jobs.data.splits import Split, leave_last_out
 from tastemaker_jobs.data.vocabulary import Vocabulary
 from tastemaker_jobs.errors import TooFewRatingsError
-from tastemaker_jobs.evaluation.metrics import CUTOFF, Figure, judge
+from tastemaker_jobs.evaluation.metrics import CUTOFF, judge
 from tastemaker_jobs.evaluation.popularity import popular_lists
 from tastemaker_jobs.evaluation.protocol import test_questions
 from tastemaker_jobs.evaluation.served import SavedModel
@@ -21,45 +19,12 @@ from tastemaker_jobs.models.signatures import CONTRACT_VERSION, SIGNATURES, expo
 from tastemaker_jobs.publishing.manifests import as_toml, data_window, metrics, new_manifest, write_manifest
 from tastemaker_jobs.publishing.versions import check_writable, staged, versions
 from tastemaker_jobs.publishing.warmup import write_warmup_requests
-from tastemaker_jobs.training.loop import Trained, fit
+from tastemaker_jobs.training.loop import fit
 from tastemaker_jobs.training.progress import Report, StageEvent
+from tastemaker_jobs.training.request import Trained, TrainingRequest, TrainingResult
 from tastemaker_jobs.training.validation import Validation
 
-__all__ = ["TrainingRequest", "TrainingResult", "train_and_publish"]
-
-
-@dataclass(frozen=True)
-class TrainingRequest:
-    """What to train on what. Small, so that it travels to a worker; the paths must mean the same there."""
-
-    model: str
-    """A name of `MODEL_NAMES`."""
-    ratings_path: Path
-    """A ratings file, see `read_ratings`."""
-    dataset: str
-    """What the data is called in the manifest."""
-    models_dir: Path
-    """Holds, or will hold, `<model>/<version>/`."""
-    seed: int
-    """0 or more. One seed gives one model."""
-    epochs: int | None = None
-    """In place of the model's own number; 1 or more."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What came out."""
-
-    model: str
-    """The model's name."""
-    version_dir: Path
-    """Where it was published."""
-    trained: Trained
-    """How training went."""
-    figures: list[Figure]
-    """Of the exported model, on the test items."""
-    popularity: list[Figure]
-    """Of the baseline, on the same items."""
+__all__ = ["train_and_publish"]
 
 
 def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResult:

@@ -1,0 +1,56 @@
+"""What goes into a training run and what comes out. Without TensorFlow: who only asks for a run need not load it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tastemaker_jobs.evaluation.metrics import Figure
+
+__all__ = ["Trained", "TrainingRequest", "TrainingResult"]
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What to train on what. Small, so that it travels to a worker; the paths must mean the same there."""
+
+    model: str
+    """A name of `MODEL_NAMES`."""
+    ratings_path: Path
+    """A ratings file, see `read_ratings`."""
+    dataset: str
+    """What the data is called in the manifest."""
+    models_dir: Path
+    """Holds, or will hold, `<model>/<version>/`."""
+    seed: int
+    """0 or more. One seed gives one model."""
+    epochs: int | None = None
+    """In place of the model's own number; 1 or more."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """How training went."""
+
+    epochs: int
+    """How many were run."""
+    best_epoch: int
+    """The one whose weights the model now has, from 1; the last one without validation items."""
+    valid_ndcg: float
+    """NDCG@10 on the validation items at that epoch; NaN without any."""
+    seconds: float
+    """Wall time of the loop."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What came out."""
+
+    model: str
+    """The model's name."""
+    version_dir: Path
+    """Where it was published."""
+    trained: Trained
+    """How training went."""
+    figures: list[Figure]
+    """Of the exported model, on the test items."""
+    popularity: list[Figure]
+    """Of the baseline, on the same items."""
