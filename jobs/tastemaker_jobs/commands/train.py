@@ -27,10 +27,10 @@ def train(
 ) -> None:
     """Train, judge and publish. What can be found out to be wrong beforehand is, before TensorFlow or Ray start."""
     models_dir = models_dir.resolve()
-    for name in models:
-        check_writable(models_dir / name)
     data = ratings_file(ratings=ratings, data_dir=data_dir)
     read_ratings(data.path)
+    for name in models:
+        check_writable(models_dir / name)
     console.note(f"training {' and '.join(models)} on {data.dataset}; starting {'Ray' if use_ray else 'TensorFlow'}")
 
     requests = [TrainingRequest(name, data.path, data.dataset, models_dir, seed, epochs) for name in models]

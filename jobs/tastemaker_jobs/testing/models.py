@@ -103,10 +103,11 @@ class ModelContract:
     """A name of the registry."""
 
     @pytest.fixture(scope="class")
-    def exported(self, tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
+    @classmethod
+    def exported(cls, tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
         """The model, trained on synthetic ratings and exported; once for all tests of the class."""
-        model, vocabulary = train_small(self.model_name, synthetic_ratings(seed=1), seed=7)
-        folder = tmp_path_factory.mktemp(self.model_name) / "1"
+        model, vocabulary = train_small(cls.model_name, synthetic_ratings(seed=1), seed=7)
+        folder = tmp_path_factory.mktemp(cls.model_name) / "1"
         export_saved_model(model, vocabulary.item_ids, folder)
         return ExportedModel(model, vocabulary, folder, tf.saved_model.load(str(folder)))
 

@@ -1,0 +1,158 @@
+"""Training on Ray: on a Ray of its own, with workers killed, and as a submitted job."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tastemaker_jobs.cli import main
+from tastemaker_jobs.errors import TooFewRatingsError, WorkerLostError
+from tastemaker_jobs.publishing.versions import staged, versions
+from tastemaker_jobs.training.progress import StageEvent
+from tastemaker_jobs.training.request import TrainingRequest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytest.importorskip("ray")
+
+
+class WorkerKiller:
+    """A listener to training that kills the worker, as often as it is told to, once it has begun."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.stages: list[str] = []
+
+    def __call__(self, event: object) -> None:
+        if not isinstance(event, StageEvent):
+            return
+        self.stages.append(event.stage)
+        if event.stage == "training" and self.left:
+            self.left -= 1
+            for child in psutil.Process().children(recursive=True):
+                if child.name().startswith("ray::_run"):
+                    child.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture
+def request_for(ratings_csv, tmp_path):
+    return TrainingRequest("autoencoder", ratings_csv, "films", tmp_path / "models", seed=0, epochs=30)
+
+
+def test_lost_worker_is_replaced(request_for):
+    from tastemaker_jobs.on_ray import train_on_ray
+
+    killer = WorkerKiller(1)
+    (result,) = train_on_ray([request_for], address=None, report=killer)
+    assert killer.stages.count("training") == 2
+    assert versions(request_for.models_dir / "autoencoder") == [1]
+    assert result.version_dir.name == "1"
+
+
+def test_worker_lost_too_often_is_an_error_and_publishes_nothing(request_for):
+    from tastemaker_jobs.on_ray import train_on_ray
+
+    with pytest.raises(WorkerLostError, match="lost 1 times"):
+        train_on_ray([request_for], address=None, report=WorkerKiller(1), retries=0)
+    model_dir = request_for.models_dir / "autoencoder"
+    assert versions(model_dir) == []
+    with staged(model_dir):
+        assert len(list(model_dir.glob(".publishing-*"))) == 1, "leftovers of the dead worker are still there"
+
+
+def test_error_of_a_run_comes_home_as_itself(tmp_path):
+    from tastemaker_jobs.on_ray import train_on_ray
+
+    path = tmp_path / "short.csv"
+    path.write_text("user_id,item_id,rating,timestamp\na,1,5,1\na,2,5,2\na,3,5,3\n")
+    request = TrainingRequest("rnn", path, "short", tmp_path / "models", seed=0)
+    with pytest.raises(TooFewRatingsError, match="longer histories"):
+        train_on_ray([request], address=None, report=lambda _: None)
+
+
+def test_cluster_that_is_not_there_is_named(ratings_csv, tmp_path, capsys):
+    where = ["--ratings", str(ratings_csv), "--models-dir", str(tmp_path)]
+    assert main(["train", "rnn", "--address", "127.0.0.1:9", *where]) == 1
+    assert "error: the Ray cluster at 127.0.0.1:9 cannot be reached" in capsys.readouterr().err
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [taken.getsockname()[1] for taken in sockets]
+    for taken in sockets:
+        taken.close()
+    return ports
+
+
+@pytest.fixture
+def ray_head(child_environment, processes) -> Iterator[tuple[str, dict[str, str]]]:
+    """A Ray head with the job API on free ports; its address, and the environment for commands that talk to it."""
+    names = ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets lie in it, and their paths must be short
+    environment = child_environment | {
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), child_environment["PATH"]]),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    options = [f"--temp-dir={folder}", *(f"--{name}={port}" for name, port in ports.items())]
+    log = Path(folder, "head.log")
+    with log.open("w") as file:
+        head = subprocess.Popen(
+            ["ray", "start", "--head", "--block", "--num-cpus=2", "--include-dashboard=true", *options],
+            env=environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    address = f"http://127.0.0.1:{ports['dashboard-port']}"
+    deadline = time.monotonic() + 120
+    try:
+        while True:
+            listed = subprocess.run(
+                ["ray", "job", "list", "--address", address],
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if listed.returncode == 0:
+                break
+            assert head.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, listed.stderr
+        yield address, environment
+    finally:
+        started = [*psutil.Process(head.pid).children(recursive=True)] if head.poll() is None else []
+        head.terminate()
+        _, alive = psutil.wait_procs([psutil.Process(head.pid), *started], timeout=20)
+        for process in alive:
+            process.kill()
+        head.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_submitted_job_trains_and_publishes(ray_head, ratings_csv, tmp_path):
+    address, environment = ray_head
+    train = ["tastemaker-jobs", "train", "autoencoder", "--epochs", "2"]
+    where = ["--ratings", str(ratings_csv), "--models-dir", str(tmp_path / "models")]
+    done = subprocess.run(
+        ["ray", "job", "submit", "--address", address, "--", *train, *where],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "popularity" in done.stdout
+    assert versions(tmp_path / "models" / "autoencoder") == [1]
