@@ -11,7 +11,9 @@ import grpc
 
 __all__ = ["echo_server", "free_port", "front", "modelserver"]
 
+_BIN = Path(sys.executable).parent
 _START_SECONDS = 60
+_CONNECT = [("grpc.max_reconnect_backoff_ms", 200)]
 
 
 def free_port() -> int:
@@ -23,10 +25,10 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def _running(arguments: list[str], address: str) -> Iterator[str]:
-    with subprocess.Popen([sys.executable, "-m", *arguments], stderr=subprocess.DEVNULL) as process:
+def _running(arguments: list[str | Path], address: str) -> Iterator[str]:
+    with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
         try:
-            with grpc.insecure_channel(address) as channel:
+            with grpc.insecure_channel(address, _CONNECT) as channel:
                 grpc.channel_ready_future(channel).result(_START_SECONDS)
             yield address
         finally:
@@ -40,7 +42,7 @@ def front(folder: Path, toml: str, *, data_dir: Path) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     config = folder / "front.toml"
     config.write_text(f'[server]\naddress = "{address}"\ndata_dir = "{data_dir}"\n{toml}')
-    with _running(["tastemaker_server.main", "--config", str(config)], address):
+    with _running([_BIN / "tastemaker-server", "--config", config], address):
         yield address
 
 
@@ -50,7 +52,7 @@ def echo_server(folder: Path, method: str, response: bytes) -> Iterator[str]:
     address = f"127.0.0.1:{free_port()}"
     message = folder / "response.bin"
     message.write_bytes(response)
-    with _running(["bench.echo_server", address, method, str(message)], address):
+    with _running([sys.executable, "-m", "bench.echo_server", address, method, message], address):
         yield address
 
 
@@ -59,5 +61,5 @@ def modelserver(models: Path, name: str) -> Iterator[str]:
     """A model server with one model; yields its address."""
     port = free_port()
     arguments = [f"--port={port}", f"--model_name={name}", f"--model_base_path={models / name}"]
-    with _running(["tastemaker_modelserver.main", *arguments], f"127.0.0.1:{port}") as address:
+    with _running([_BIN / "tastemaker-modelserver", *arguments], f"127.0.0.1:{port}") as address:
         yield address

@@ -18,11 +18,18 @@ def main() -> int:
     """Returns the exit status: 0, or 1 with the reason on stderr."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="The whole loop, on one machine.")
     parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with ml-100k/ (default: found or fetched)")
+    parser.add_argument(
+        "--folder", type=Path, metavar="DIR", default=_ROOT, help="where models/ and var/ go (default: this project's)"
+    )
+    parser.add_argument(
+        "--epochs", metavar="N", help="train for N epochs at most (default: until it stops getting better)"
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--keep-running", action="store_true", help="leave the front and the model server running")
     mode.add_argument("--stop", action="store_true", help="end what --keep-running left running, and nothing else")
     options = parser.parse_args()
-    folder = _ROOT / "var" / ("up" if options.keep_running or options.stop else "demo")
+    root = options.folder.resolve()
+    folder = root / "var" / ("up" if options.keep_running or options.stop else "demo")
     if options.stop:
         return _stop(folder)
 
@@ -32,10 +39,10 @@ def main() -> int:
         ports = {"front_port": _FRONT_PORT, "modelserver_port": _MODELSERVER_PORT}
     else:
         ports = {"front_port": free_port(), "modelserver_port": free_port()}
-    services = Services(folder=folder, models_dir=_ROOT / "models", **ports)
+    services = Services(folder=folder, models_dir=root / "models", **ports)
     is_left_running = False
     try:
-        story = Story(services=services, data_dir=options.data_dir, root=_ROOT)
+        story = Story(services=services, data_dir=options.data_dir, epochs=options.epochs, root=Path.cwd())
         story.run()
         if not options.keep_running:
             console.step(6, "End", "health turns NOT_SERVING, calls in flight finish, then the front ends")

@@ -89,10 +89,12 @@ class Services:
                 time.sleep(0.2)
 
     def kill_modelserver(self) -> None:
-        """Kill -9."""
-        process = self._running.pop("tastemaker-modelserver")
-        process.kill()
-        process.wait()
+        """Ends the model server by kill -9."""
+        self._kill("tastemaker-modelserver")
+
+    def kill_front(self) -> None:
+        """Ends the front by kill -9."""
+        self._kill("tastemaker-server")
 
     def leave_running(self) -> None:
         """Lets the processes outlive this one; `stop_left_running` finds them."""
@@ -101,8 +103,8 @@ class Services:
         }
         (self.folder / _PIDS).write_text(json.dumps(pids))
 
-    def stop(self) -> None:
-        """SIGTERM to each that runs, then waits."""
+    def stop(self) -> dict[str, int]:
+        """Ends each that runs by SIGTERM, and waits. Returns their exit statuses."""
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         for name, process in self._running.items():
@@ -112,7 +114,14 @@ class Services:
                 process.kill()
                 process.wait()
                 print(f"{name} did not end within {_STOP_SECONDS} s and was killed", file=sys.stderr)
+        statuses = {name: process.returncode for name, process in self._running.items()}
         self._running.clear()
+        return statuses
+
+    def _kill(self, command: str) -> None:
+        process = self._running.pop(command)
+        process.kill()
+        process.wait()
 
     def _start(self, command: str, *arguments: str) -> None:
         with (self.folder / f"{command}.log").open("ab") as log:

@@ -26,10 +26,18 @@ class StoryError(Exception):
 class Story:
     """The loop: data, training, serving, recommending, feedback, failure."""
 
-    def __init__(self, *, services: Services, data_dir: Path | None, root: Path) -> None:
-        """Takes where data lies, if not where it is looked for, and the folder in which commands are shown."""
+    def __init__(self, *, services: Services, data_dir: Path | None, epochs: str | None, root: Path) -> None:
+        """Wires the story.
+
+        Args:
+            services: The processes.
+            data_dir: Where data lies; None to look for it.
+            epochs: How many epochs to train at most; None for the jobs' own choice.
+            root: The folder that shown paths are relative to.
+        """
         self._services = services
         self._data_dir = data_dir
+        self._epochs = epochs
         self._root = root
         self._titles: dict[str, str] = {}
         self._items_csv = Path()
@@ -80,7 +88,8 @@ class Story:
         console.step(2, "Training: two models as Ray jobs", explanation)
         models_dir = str(self._services.models_dir)
         data = ["--data-dir", str(self._data_dir)] if self._data_dir is not None else []
-        _run("tastemaker-jobs", "train", "rnn", "autoencoder", "--models-dir", models_dir, *data)
+        epochs = ["--epochs", self._epochs] if self._epochs is not None else []
+        _run("tastemaker-jobs", "train", "rnn", "autoencoder", "--models-dir", models_dir, *data, *epochs)
 
     def _serve(self, ratings_csv: Path) -> None:
         console.step(3, "Serving: model server and front", "two processes; the front needs neither TensorFlow nor Ray")
