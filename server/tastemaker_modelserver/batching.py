@@ -1,24 +1,25 @@
-"""The adaptive micro-batcher: calls that wait for a worker anyway share the next run.
+"""The adaptive micro-batcher: calls that arrive together share a run.
 
-A lone call starts at once. While a run is in progress the calls that arrive meanwhile queue up, and the next free
-worker takes all that fit together. There is no timer and nothing to tune: the load itself sets the size of a batch.
-`fixed_batching` holds the batcher that `--enable_batching` configures.
+A lone call starts at once. Under load, calls gather while the event loop still has others to read and while an earlier
+run of their kind is in progress, but never longer than a run takes: the load itself sets the size of a batch, and
+there is nothing to tune. `fixed_batching` holds the batcher that `--enable_batching` configures.
+
+The event loop owns the queues, so that no lock is taken per call; worker threads only run.
 """
 
 import asyncio
-import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Hashable, Sequence
+from collections import deque
+from collections.abc import Hashable
 from typing import Protocol
 
-from tastemaker_modelserver.errors import UnavailableError
-from tastemaker_modelserver.jobs import Job, Outcome, run_jobs
+from tastemaker_modelserver.jobs import Job
 from tastemaker_modelserver.metrics import Metrics
+from tastemaker_modelserver.workers import Workers
 
-__all__ = ["AdaptiveBatcher", "Executor", "deliver", "wait_for"]
+__all__ = ["AdaptiveBatcher", "Executor"]
 
-_POOL = "adaptive"
+_LONGEST_HOLD_S = 0.005
 
 
 class Executor(Protocol):
@@ -35,8 +36,20 @@ class Executor(Protocol):
         """Finishes what is queued and stops the workers."""
 
 
+class _Queue:
+    """Jobs of one grouping, in order of arrival."""
+
+    __slots__ = ("jobs", "last_run_s", "rows", "running")
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job] = deque()
+        self.rows = 0
+        self.running = 0
+        self.last_run_s = 0.0
+
+
 class AdaptiveBatcher:
-    """Groups what is queued; starts the rest at once."""
+    """Groups what arrives together; starts the rest at once."""
 
     def __init__(self, *, metrics: Metrics, workers: int, max_batch_rows: int, batch: bool = True) -> None:
         """Starts the workers.
@@ -47,100 +60,84 @@ class AdaptiveBatcher:
             max_batch_rows: Rows of a run at most; a larger request runs alone.
             batch: False: every job runs alone.
         """
-        self._metrics = metrics
         self._max_rows = max_batch_rows
         self._batch = batch
-        self._wake = threading.Condition()
-        self._queues: OrderedDict[Hashable, deque[Job]] = OrderedDict()  # by the arrival of the oldest job in each
-        self._closing = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"batch-{number}", daemon=True) for number in range(workers)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._queues: dict[Hashable, _Queue] = {}  # in the order in which their oldest job arrived
+        self._scheduled = False
+        self._arrived = False
+        self._workers = Workers(workers, metrics=metrics, pool="adaptive")
 
     async def run(self, job: Job) -> object:
         """See `Executor`."""
-        job.reply = asyncio.get_running_loop().create_future()
-        job.enqueued_s = time.monotonic()
+        loop = asyncio.get_running_loop()
+        reply = self._workers.expect(job, loop)
         key: Hashable = id(job)
         if self._batch and job.grouping is not None:
             key = (id(job.lease.servable), job.grouping.key)
-        with self._wake:
-            if self._closing:
-                job.lease.release()
-                raise UnavailableError("The server is shutting down")
-            self._queues.setdefault(key, deque()).append(job)
-            self._wake.notify()
-        return await wait_for(job)
+        queue = self._queues.get(key)
+        if queue is None:
+            queue = self._queues[key] = _Queue()
+        queue.jobs.append(job)
+        queue.rows += job.rows
+        self._arrived = True
+        self._schedule(loop)
+        try:
+            return await reply
+        except asyncio.CancelledError:
+            job.cancelled = True
+            raise
 
     def close(self) -> None:
         """See `Executor`."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify_all()
-        for thread in self._threads:
-            thread.join()
+        self._workers.close()
 
-    def _work(self) -> None:
-        while True:
-            with self._wake:
-                while not self._queues:
-                    if self._closing:
-                        return
-                    self._wake.wait()
-                jobs = self._take()
-            started = time.monotonic()
-            for job in jobs:
-                self._metrics.queuing_latency.observe((started - job.enqueued_s) * 1e6, _POOL)
-            outcomes = run_jobs(jobs)
-            self._metrics.wrapped_run_count.add()
-            rows = sum(job.grouping.rows if job.grouping is not None else 1 for job in jobs)
-            self._metrics.batch_rows.observe(rows, jobs[0].model, str(jobs[0].lease.version))
-            deliver(jobs, outcomes)
-            del jobs, outcomes  # the leases of an idle worker's last batch must not outlive it
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._dispatch, loop)
 
-    def _take(self) -> list[Job]:
-        """The jobs of the oldest queue, as many as fit into one run. Called with the lock held and a queue waiting."""
-        key, queue = next(iter(self._queues.items()))
-        taken = [queue.popleft()]
-        rows = taken[0].grouping.rows if taken[0].grouping is not None else self._max_rows
-        while queue and queue[0].grouping is not None and rows + queue[0].grouping.rows <= self._max_rows:
-            taken.append(queue.popleft())
-            rows += taken[-1].grouping.rows if taken[-1].grouping is not None else 0
-        if queue:
-            self._queues.move_to_end(key)
-        else:
+    def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Starts what is due; comes back in the loop's next round, without a wait, while something is held."""
+        self._scheduled = False
+        quiet, self._arrived = not self._arrived, False
+        now_s = time.monotonic()
+        held = False
+        for key, queue in list(self._queues.items()):
+            if not self._workers.free:
+                return  # the next run that ends comes back here
+            if not queue.jobs:
+                continue
+            if self._is_due(queue, now_s, quiet=quiet):
+                self._start(key, queue)
+            else:
+                held = held or not queue.running
+        if held:
+            self._schedule(loop)
+
+    def _is_due(self, queue: _Queue, now_s: float, *, quiet: bool) -> bool:
+        if not self._batch or queue.rows >= self._max_rows:
+            return True
+        waited_s = now_s - queue.jobs[0].enqueued_s
+        if queue.running:
+            return waited_s > queue.last_run_s > 0
+        return quiet or waited_s >= min(queue.last_run_s, _LONGEST_HOLD_S)
+
+    def _start(self, key: Hashable, queue: _Queue) -> None:
+        taken = [queue.jobs.popleft()]
+        rows = taken[0].rows
+        while queue.jobs and rows + queue.jobs[0].rows <= self._max_rows:
+            taken.append(queue.jobs.popleft())
+            rows += taken[-1].rows
+        queue.rows -= rows
+        queue.running += 1
+        self._workers.start(taken, lambda run_s: self._ended(key, queue, run_s))
+        if queue.jobs:  # the others' turn first
+            self._queues[key] = self._queues.pop(key)
+
+    def _ended(self, key: Hashable, queue: _Queue, run_s: float) -> None:
+        queue.running -= 1
+        queue.last_run_s = run_s
+        if not queue.jobs and not queue.running:
             del self._queues[key]
-        return taken
-
-
-async def wait_for(job: Job) -> object:
-    """Waits for the outcome of a queued job; a caller that goes away takes an unstarted job with it."""
-    try:
-        return await job.reply
-    except asyncio.CancelledError:
-        job.cancelled = True
-        raise
-
-
-def deliver(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
-    """Answers jobs from a worker thread, with one wake-up of the event loop for all, and releases their leases."""
-    for job in jobs:
-        job.lease.release()
-    loop = jobs[0].reply.get_loop()
-    try:
-        loop.call_soon_threadsafe(_resolve, [job.reply for job in jobs], outcomes)
-    except RuntimeError:
-        if not loop.is_closed():
-            raise  # a closed loop has nobody left to answer
-
-
-def _resolve(replies: Sequence["asyncio.Future[object]"], outcomes: Sequence[Outcome]) -> None:
-    for reply, (answer, error) in zip(replies, outcomes, strict=True):
-        if reply.done():
-            continue
-        if error is None:
-            reply.set_result(answer)
-        else:
-            reply.set_exception(error)
+        if self._queues:
+            self._schedule(asyncio.get_running_loop())

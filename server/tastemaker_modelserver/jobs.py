@@ -35,6 +35,7 @@ class Job:
         "model",
         "outputs",
         "reply",
+        "rows",
         "runtime_s",
         "signature",
     )
@@ -69,6 +70,7 @@ class Job:
         self.finish = finish
         self.deadline_s = deadline_s
         self.grouping: Grouping | None = signature.grouping(inputs, outputs)
+        self.rows = self.grouping.rows if self.grouping is not None else 1
         self.cancelled = False
         """Set when the caller went away; an unstarted job is then dropped."""
         self.enqueued_s = 0.0

@@ -5,7 +5,6 @@ generations, is what TensorFlow Serving itself uses, and gives the runtime's own
 retraces: any batch size runs through one prepared executor per set of feeds and fetches.
 """
 
-import gc
 import logging
 import threading
 import time
@@ -17,6 +16,7 @@ import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 
 from tastemaker_modelserver.errors import DeadlineError, FailedPreconditionError, as_serving_error
+from tastemaker_modelserver.memory import return_freed_memory
 from tastemaker_modelserver.signatures import Signature
 from tastemaker_modelserver.tensors import Array
 
@@ -92,8 +92,7 @@ class Servable:
         if session is not None:
             session.close()
         del session
-        # A graph is full of reference cycles: without this its memory waits for Python's oldest generation.
-        gc.collect()
+        return_freed_memory()
 
     def _tensor(self, name: str) -> Any:
         found = self._outputs.get(name)

@@ -25,6 +25,7 @@ from tastemaker_modelserver.flags import WITHOUT_EFFECT, Flags
 from tastemaker_modelserver.jobs import run_jobs
 from tastemaker_modelserver.lookup import ModelLookup
 from tastemaker_modelserver.manager import Lease, VersionManager
+from tastemaker_modelserver.memory import keep_freed_memory
 from tastemaker_modelserver.metrics import Metrics
 from tastemaker_modelserver.model_config import ModelSettings
 from tastemaker_modelserver.poller import FolderPoller
@@ -213,5 +214,7 @@ def run(flags: Flags, models: Sequence[ModelSettings]) -> None:
     for name in WITHOUT_EFFECT:
         if getattr(flags, name) != getattr(Flags(), name):
             _log.warning("--%s is accepted and has no effect here", name)
+    keep_freed_memory()
+    # A worker that comes back from a run waits this long for the event loop to let go of the GIL.
     sys.setswitchinterval(0.001)
     asyncio.run(ModelServer(flags, models).serve())

@@ -1,5 +1,6 @@
 """How TensorFlow's sessions are configured: threads, GPU memory, and a ConfigProto from a file."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ def session_config(flags: Flags) -> Any:
     Raises:
         InvalidArgumentError: `--tensorflow_session_config_file` does not parse.
     """
-    config = tf.compat.v1.ConfigProto()
+    # TensorFlow would take every core for each run. Half of them make a run hardly slower, need a quarter less CPU time
+    # (a GRU at batch 64: 7.6 ms of it against 10), and leave the other half to read requests and write answers.
+    threads = max(1, (os.cpu_count() or 1) // 2)
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads, use_per_session_threads=True
+    )
     if flags.tensorflow_session_config_file:
         read_text_proto(Path(flags.tensorflow_session_config_file), config)
     if flags.per_process_gpu_memory_fraction:

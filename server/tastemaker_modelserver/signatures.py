@@ -209,6 +209,8 @@ def _is_open(shape: Any) -> bool:
 
 def _uniform_value(proto: Any, shape: tuple[int, ...], alias: str) -> Hashable | None:
     """The one value that every element of a small tensor has, with its dimensions after the first, or None."""
+    if shape == (1,) and len(proto.int_val) == 1:  # a `k` as our own front sends it
+        return (), proto.int_val[0]
     size = 1
     for dimension in shape:
         size *= dimension

@@ -18,6 +18,9 @@ __all__ = ["Array", "concatenate", "decode", "encode_into", "shape_of"]
 
 Array = NDArray[Any]
 
+_SHAPES: dict[bytes, tuple[int, ...]] = {}
+_MOST_SHAPES = 4096
+
 # dtype → (its *_val field, its NumPy type): where the field holds the values one to one
 _TYPED: dict[int, tuple[str, Any]] = {
     types_pb2.DT_STRING: ("string_val", np.object_),
@@ -34,10 +37,22 @@ _TYPED: dict[int, tuple[str, Any]] = {
     types_pb2.DT_BOOL: ("bool_val", np.bool_),
 }
 
+_DATA_TYPES: dict[Any, int] = {np.dtype(numpy_type): number for number, (_, numpy_type) in _TYPED.items()}
+
 
 def shape_of(proto: Any) -> tuple[int, ...]:
-    """The sizes of a TensorProto's dimensions."""
-    return tuple(dim.size for dim in proto.tensor_shape.dim)
+    """The sizes of a TensorProto's dimensions.
+
+    Requests come in few shapes, and a look at each dimension is a walk through Python objects: known shapes are looked
+    up by their bytes.
+    """
+    key = proto.tensor_shape.SerializeToString()
+    shape = _SHAPES.get(key)
+    if shape is None:
+        shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+        if len(_SHAPES) < _MOST_SHAPES:
+            _SHAPES[key] = shape
+    return shape
 
 
 def decode(proto: Any, alias: str) -> Array:
@@ -98,7 +113,7 @@ def encode_into(proto: Any, array: Array, *, as_content: bool) -> None:
 
     String tensors always use `string_val`: their content encoding is private to TensorFlow's C++.
     """
-    dtype = tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+    dtype = _DATA_TYPES.get(array.dtype) or tf.dtypes.as_dtype(array.dtype).as_datatype_enum
     if dtype == types_pb2.DT_STRING or (dtype in _TYPED and not as_content):
         proto.dtype = dtype
         for size in array.shape:
