@@ -5,7 +5,6 @@ half-way left nothing; one that died between publishing and answering is publish
 and no more.
 """
 
-import logging
 from collections.abc import Sequence
 
 import ray
@@ -13,7 +12,8 @@ from ray.exceptions import RayError as UpstreamError
 from ray.exceptions import RayTaskError
 from ray.util.queue import Empty, Queue
 
-from tastemaker_jobs.errors import RayStartError, TastemakerJobsError, WorkerLostError
+from tastemaker_jobs.errors import TastemakerJobsError, WorkerLostError
+from tastemaker_jobs.ray_cluster import connected, cores_of_a_node
 from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
 
@@ -26,7 +26,7 @@ _MAX_CORES = 4  # these models are small: more threads gain nothing
 def train_on_ray(
     requests: Sequence[TrainingRequest], *, address: str | None, report: Report, retries: int = _RETRIES
 ) -> list[TrainingResult]:
-    """Train models side by side, each on its share of a node's cores.
+    """Train models side by side, each on its share of a node's cores. One that fails does not stop the others.
 
     Args:
         requests: What to train. Paths must mean the same on every node.
@@ -39,44 +39,28 @@ def train_on_ray(
         WorkerLostError: A worker died, and those that took its place as well.
         TastemakerJobsError: A run failed.
     """
-    try:
-        if address is None:
-            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (UpstreamError, ConnectionError, OSError, RuntimeError, ValueError) as error:
-        where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
-        raise RayStartError(f"{where}: {error}. --no-ray trains without it.") from error
-    try:
+    with connected(address):
         events = Queue(actor_options={"num_cpus": 0})
-        cores = max(1, _cores_of_a_node() // len(requests))
+        cores = max(1, min(_MAX_CORES, cores_of_a_node() // len(requests)))
         threads = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}  # what num_cpus promises others
         task = ray.remote(num_cpus=cores, max_retries=retries, runtime_env={"env_vars": threads})(_run)
-        waiting = answers = [task.remote(request, events) for request in requests]
-        while waiting:
-            _, waiting = ray.wait(waiting, timeout=0.2)
-            _drain(events, report)
-        return [ray.get(answer) for answer in answers]
-    except RayTaskError as error:
-        raise (error.cause if isinstance(error.cause, TastemakerJobsError) else error) from None
-    except UpstreamError as error:
-        raise WorkerLostError(
-            f"a Ray worker was lost {1 + retries} times ({type(error).__name__}). Is memory short?"
-        ) from error
-    finally:
-        ray.shutdown()
+        try:
+            waiting = answers = [task.remote(request, events) for request in requests]
+            while waiting:
+                _, waiting = ray.wait(waiting, timeout=0.2)
+                _drain(events, report)
+            return [ray.get(answer) for answer in answers]
+        except RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, TastemakerJobsError) else error) from None
+        except UpstreamError as error:
+            text = f"a Ray worker was lost {1 + retries} times ({type(error).__name__}). Is memory short?"
+            raise WorkerLostError(text) from error
 
 
 def _run(request: TrainingRequest, events: Queue) -> TrainingResult:
     from tastemaker_jobs.training.run import train_and_publish  # here, so that TensorFlow is in the worker alone
 
     return train_and_publish(request, events.put)
-
-
-def _cores_of_a_node() -> int:
-    """Of the smallest node that computes, so that a task fits on any of them."""
-    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    return min([_MAX_CORES, *(count for count in cores if count)])
 
 
 def _drain(events: Queue, report: Report) -> None:

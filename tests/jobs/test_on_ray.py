@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,8 +18,9 @@ import psutil
 import pytest
 
 from tastemaker_jobs.cli import main
-from tastemaker_jobs.errors import TooFewRatingsError, WorkerLostError
+from tastemaker_jobs.errors import TastemakerJobsError, TooFewRatingsError, WorkerLostError
 from tastemaker_jobs.publishing.versions import staged, versions
+from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
 from tastemaker_jobs.training.progress import StageEvent
 from tastemaker_jobs.training.request import TrainingRequest
 
@@ -43,40 +46,52 @@ class WorkerKiller:
                     child.send_signal(signal.SIGKILL)
 
 
-@pytest.fixture
-def request_for(ratings_csv, tmp_path):
-    return TrainingRequest("autoencoder", ratings_csv, "films", tmp_path / "models", seed=0, epochs=30)
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    """A Ray of its own, on which one run has too few ratings and the other's worker is killed once.
 
-
-def test_lost_worker_is_replaced(request_for):
+    Both in one start of Ray, as that takes long. Gives the listener, the error raised, and the models folder.
+    """
     from tastemaker_jobs.on_ray import train_on_ray
 
+    folder = tmp_path_factory.mktemp("two-runs")
+    few = folder / "few.csv"
+    few.write_text("user_id,item_id,rating,timestamp\na,1,5,1\na,2,5,2\na,3,5,3\n")
+    enough = write_ratings(synthetic_ratings(seed=3), folder / "enough.csv")
+    requests = [
+        TrainingRequest("rnn", few, "few", folder / "models", seed=0),
+        TrainingRequest("autoencoder", enough, "enough", folder / "models", seed=0, epochs=30),
+    ]
     killer = WorkerKiller(1)
-    (result,) = train_on_ray([request_for], address=None, report=killer)
+    with pytest.raises(TastemakerJobsError) as caught:
+        train_on_ray(requests, address=None, report=killer)
+    return killer, caught.value, folder / "models"
+
+
+def test_lost_worker_is_replaced(two_runs):
+    killer, _, models_dir = two_runs
     assert killer.stages.count("training") == 2
-    assert versions(request_for.models_dir / "autoencoder") == [1]
-    assert result.version_dir.name == "1"
+    assert killer.stages.count("publishing") == 1
+    assert versions(models_dir / "autoencoder") == [1]
 
 
-def test_worker_lost_too_often_is_an_error_and_publishes_nothing(request_for):
+def test_error_of_a_run_comes_home_as_itself(two_runs):
+    _, error, models_dir = two_runs
+    assert isinstance(error, TooFewRatingsError)
+    assert "longer histories" in str(error)
+    assert versions(models_dir / "rnn") == []
+
+
+def test_worker_lost_too_often_is_an_error_and_publishes_nothing(ratings_csv, tmp_path):
     from tastemaker_jobs.on_ray import train_on_ray
 
+    request = TrainingRequest("autoencoder", ratings_csv, "films", tmp_path / "models", seed=0, epochs=30)
     with pytest.raises(WorkerLostError, match="lost 1 times"):
-        train_on_ray([request_for], address=None, report=WorkerKiller(1), retries=0)
-    model_dir = request_for.models_dir / "autoencoder"
+        train_on_ray([request], address=None, report=WorkerKiller(1), retries=0)
+    model_dir = tmp_path / "models" / "autoencoder"
     assert versions(model_dir) == []
     with staged(model_dir):
         assert len(list(model_dir.glob(".publishing-*"))) == 1, "leftovers of the dead worker are still there"
-
-
-def test_error_of_a_run_comes_home_as_itself(tmp_path):
-    from tastemaker_jobs.on_ray import train_on_ray
-
-    path = tmp_path / "short.csv"
-    path.write_text("user_id,item_id,rating,timestamp\na,1,5,1\na,2,5,2\na,3,5,3\n")
-    request = TrainingRequest("rnn", path, "short", tmp_path / "models", seed=0)
-    with pytest.raises(TooFewRatingsError, match="longer histories"):
-        train_on_ray([request], address=None, report=lambda _: None)
 
 
 def test_cluster_that_is_not_there_is_named(ratings_csv, tmp_path, capsys):
@@ -91,6 +106,17 @@ def free_ports(count: int) -> list[int]:
     for taken in sockets:
         taken.close()
     return ports
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310  # an address of our own
+            return True
+    except urllib.error.HTTPError as error:  # without a token it may be refused, but by a server that is there
+        error.close()
+        return error.code in (401, 403)
+    except OSError:
+        return False
 
 
 @pytest.fixture
