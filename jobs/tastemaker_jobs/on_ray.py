@@ -42,8 +42,10 @@ def train_on_ray(
     with connected(address):
         events = Queue(actor_options={"num_cpus": 0})
         cores = max(1, min(_MAX_CORES, cores_of_a_node() // len(requests)))
-        threads = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}  # what num_cpus promises others
-        task = ray.remote(num_cpus=cores, max_retries=retries, runtime_env={"env_vars": threads})(_run)
+        # On a shared cluster a run keeps to what it asked for. On a Ray of our own, a run may use what the others leave
+        # idle.
+        variables = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"} if address else {}
+        task = ray.remote(num_cpus=cores, max_retries=retries, runtime_env={"env_vars": variables})(_run)
         try:
             waiting = answers = [task.remote(request, events) for request in requests]
             while waiting:
