@@ -1,7 +1,7 @@
 """Generates the Python code beside the .proto files: `make protos`.
 
-Proto package equals Python package, so nothing is rewritten afterwards. The drift test generates into an empty folder and
-compares. Services' stubs are made only for the files that define a service.
+Proto package equals Python package, so nothing is rewritten afterwards. The drift test generates into an empty folder
+and compares. Stubs of services are made only for the files that define one.
 """
 
 import sys
