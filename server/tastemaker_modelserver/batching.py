@@ -15,6 +15,7 @@ from typing import Protocol
 
 from tastemaker_modelserver.jobs import Job
 from tastemaker_modelserver.metrics import Metrics
+from tastemaker_modelserver.signatures import Rule
 from tastemaker_modelserver.workers import Workers
 
 __all__ = ["AdaptiveBatcher", "Executor"]
@@ -72,7 +73,9 @@ class AdaptiveBatcher:
         loop = asyncio.get_running_loop()
         reply = self._workers.expect(job, loop)
         key: Hashable = id(job)
-        if self._batch and job.grouping is not None:
+        if self._batch:
+            job.group(Rule.CAUTIOUS)
+        if job.grouping is not None:
             key = (id(job.lease.servable), job.grouping.key)
         queue = self._queues.get(key)
         if queue is None:

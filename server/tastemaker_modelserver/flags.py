@@ -236,6 +236,8 @@ def _contradictions(flags: Flags) -> list[str]:
             "--tensorflow_session_parallelism: set it, or --tensorflow_intra_op_parallelism and "
             "--tensorflow_inter_op_parallelism, not all three"
         )
+    if flags.model_config_file_poll_wait_seconds < 0:
+        problems.append("--model_config_file_poll_wait_seconds: must be 0 or more")
     for pair in filter(None, flags.grpc_channel_arguments.split(",")):
         if "=" not in pair:
             problems.append(f"--grpc_channel_arguments: {pair!r} is not key=value")

@@ -12,9 +12,10 @@ from typing import Any
 
 from tastemaker_modelserver.errors import CancelledCallError, DeadlineError, ServingError, as_serving_error
 from tastemaker_modelserver.manager import Lease
+from tastemaker_modelserver.merging import NO_PADDING, Padding, merge, split
 from tastemaker_modelserver.servable import Servable
-from tastemaker_modelserver.signatures import Grouping, Output, Signature
-from tastemaker_modelserver.tensors import Array, concatenate, decode
+from tastemaker_modelserver.signatures import Grouping, Output, Rule, Signature
+from tastemaker_modelserver.tensors import Array, decode
 
 __all__ = ["Job", "Outcome", "run_jobs"]
 
@@ -69,8 +70,9 @@ class Job:
         self.outputs = outputs
         self.finish = finish
         self.deadline_s = deadline_s
-        self.grouping: Grouping | None = signature.grouping(inputs, outputs)
-        self.rows = self.grouping.rows if self.grouping is not None else 1
+        self.grouping: Grouping | None = None
+        """How the job may share a run; None: it runs alone. See `group`."""
+        self.rows = 1
         self.cancelled = False
         """Set when the caller went away; an unstarted job is then dropped."""
         self.enqueued_s = 0.0
@@ -78,18 +80,24 @@ class Job:
         self.reply: Any = None
         """Whatever the executor needs to answer."""
 
+    def group(self, rule: Rule) -> None:
+        """Finds out how the job may share a run."""
+        self.grouping = self.signature.grouping(self.inputs, self.outputs, rule)
+        if self.grouping is not None:
+            self.rows = self.grouping.rows
+
 
 Outcome = tuple[Any, ServingError | None]
 """The answer, or the error."""
 
 
-def run_jobs(jobs: Sequence[Job]) -> list[Outcome]:
+def run_jobs(jobs: Sequence[Job], padding: Padding = NO_PADDING) -> list[Outcome]:
     """Runs jobs that may share a run, and returns their outcomes in order. Never raises."""
     live = [job for job in jobs if not job.cancelled and job.deadline_s > time.monotonic()]
     results: dict[int, Outcome] = {}
-    if len(live) > 1:
+    if len(live) > 1 or (live and padding.allowed_rows):
         try:
-            results = _run_together(live)
+            results = _run_together(live, padding)
         except ServingError as error:
             _log.debug("A batch of %d calls failed, each runs alone: %s", len(live), error)
     return [results[id(job)] if id(job) in results else _run_alone(job) for job in jobs]
@@ -115,37 +123,26 @@ def _run_alone(job: Job) -> Outcome:
         return None, as_serving_error(error)
 
 
-def _run_together(jobs: Sequence[Job]) -> dict[int, Outcome]:
+def _run_together(jobs: Sequence[Job], padding: Padding) -> dict[int, Outcome]:
     """One run for jobs of one grouping.
-
-    Shapes: inputs [B_j, ...] of job j are put together as [sum of B_j, ...]; outputs the other way round.
 
     Raises:
         ServingError: Nothing was answered: an input is damaged, the run failed, or an output does not have one row
         per row.
     """
     first = jobs[0]
-    rows = [job.grouping.rows for job in jobs if job.grouping is not None]
-    total = sum(rows)
-    feeds: dict[str, Array] = {}
-    for position, given in enumerate(first.signature.inputs):
-        protos = [job.inputs[position] for job in jobs]
-        scalar = not protos[0].tensor_shape.dim
-        feeds[given.tensor_name] = decode(protos[0], given.alias) if scalar else concatenate(protos, given.alias)
+    rows = [job.rows for job in jobs]
+    feeds, total = merge(first.signature, [job.inputs for job in jobs], sum(rows), padding)
     started = time.monotonic()
     arrays = first.lease.servable.run(
         feeds, [output.tensor_name for output in first.outputs], deadline_s=max(job.deadline_s for job in jobs)
     )
     runtime_s = time.monotonic() - started
-    if any(array.ndim == 0 or array.shape[0] != total for array in arrays):
-        raise ServingError(f"An output does not have {total} rows")
     outcomes: dict[int, Outcome] = {}
-    start = 0
-    for job, count in zip(jobs, rows, strict=True):
+    for job, share in zip(jobs, split(arrays, rows, total), strict=True):
         job.runtime_s = runtime_s
         try:
-            outcomes[id(job)] = job.finish([array[start : start + count] for array in arrays]), None
+            outcomes[id(job)] = job.finish(share), None
         except Exception as error:
             outcomes[id(job)] = None, as_serving_error(error)
-        start += count
     return outcomes

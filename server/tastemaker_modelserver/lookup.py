@@ -16,8 +16,10 @@ __all__ = ["ModelLookup"]
 class ModelLookup:
     """Finds the version that a request means."""
 
-    def __init__(self, *, manager: VersionManager[Servable], states: VersionStates) -> None:
-        self._manager = manager
+    manager: VersionManager[Servable]
+    """Set once by the composition root, before the first call: the manager's own loader needs the lookup."""
+
+    def __init__(self, *, states: VersionStates) -> None:
         self._states = states
         self._lock = threading.Lock()
         self._labels: dict[str, dict[str, int]] = {}
@@ -37,10 +39,10 @@ class ModelLookup:
             raise InvalidArgumentError("ModelSpec has no name specified.")
         choice = spec.WhichOneof("version_choice")
         if choice == "version":
-            return self._manager.acquire(spec.name, spec.version.value)
+            return self.manager.acquire(spec.name, spec.version.value)
         if choice == "version_label":
-            return self._manager.acquire(spec.name, self._version_of(spec.name, spec.version_label))
-        return self._manager.acquire(spec.name)
+            return self.manager.acquire(spec.name, self._version_of(spec.name, spec.version_label))
+        return self.manager.acquire(spec.name)
 
     def check_labels(
         self, models: Iterable[ModelSettings], *, offered: Mapping[str, Mapping[int, object]], allow_unavailable: bool

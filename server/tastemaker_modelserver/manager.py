@@ -146,13 +146,13 @@ class VersionManager(Generic[S]):
             return {}
         return {version: error for version, error in errors.items() if error is not None}
 
-    def is_wanted(self, model: str, version: int) -> bool:
-        """Whether this version is one that should serve, loaded or not."""
+    def is_coming(self, model: str, version: int) -> bool:
+        """Whether this version should serve and may still do so: it is not loaded yet, and was not given up."""
         with self._changed:
-            if model in self._pending:
-                return version in self._pending[model]
+            if version in self._pending.get(model, {}):
+                return True
             managed = self._models.get(model, {}).get(version)
-            return managed is not None and managed.aspired
+            return managed is not None and managed.aspired and managed.phase in (Phase.NEW, Phase.BUSY)
 
     def close(self) -> None:
         """Stops loading and lets the process end; calls in flight keep their leases."""

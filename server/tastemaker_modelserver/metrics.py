@@ -133,6 +133,13 @@ class Metrics:
         """Every metric, in the order of the page."""
         return [metric for metric in vars(self).values() if isinstance(metric, Counter | Histogram)]
 
+    def total(self, name: str) -> int:
+        """The sum of a counter over its labels, by TensorFlow Serving's own name for it; 0 for an unknown one."""
+        wanted = name.replace("/", ":")
+        return next(
+            (int(metric.value()) for metric in self.all() if isinstance(metric, Counter) and metric.name == wanted), 0
+        )
+
     def page(self) -> str:
         """The Prometheus page."""
         lines: list[str] = []

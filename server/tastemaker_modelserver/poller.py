@@ -33,9 +33,8 @@ class FolderPoller:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="folder-poller", daemon=True)
 
-    def start(self, models: Iterable[ModelSettings]) -> None:
-        """Takes the first config and begins to poll."""
-        self.replace(models)
+    def start(self) -> None:
+        """Begins to poll, if the interval is above 0."""
         if self._interval_s > 0:
             self._thread.start()
 

@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 
+from tastemaker_modelserver.batching_parameters import BatchingParameters
 from tastemaker_modelserver.errors import DeadlineError, FailedPreconditionError, as_serving_error
 from tastemaker_modelserver.memory import return_freed_memory
 from tastemaker_modelserver.signatures import Signature
@@ -37,6 +38,8 @@ class Servable:
         self.signature_defs = dict(signature_defs)
         """Name → SignatureDef, as GetModelMetadata returns them."""
         self.signatures = {name: Signature.from_proto(name, proto) for name, proto in signature_defs.items()}
+        self.batching: BatchingParameters | None = None
+        """The version's own batching parameters, where the flags ask for them."""
         self._session = session
         self._outputs: dict[str, Any] = {}
         self._lock = threading.Lock()

@@ -1,7 +1,6 @@
 """The composition root: flags in, a running model server out.
 
-The order of a start is the order of TensorFlow Serving: read the config, load every model, and only then open the
-ports. Of a
+The order of a start is TensorFlow Serving's: read the config, load every model, and only then open the ports. Of a
 stop: health says NOT_SERVING, calls in flight finish within a grace period, then the process ends.
 """
 
@@ -11,65 +10,130 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import grpc
 import tensorflow as tf
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from tastemaker_modelserver.batching import AdaptiveBatcher, Executor
-from tastemaker_modelserver.errors import ServingError, UnavailableError, UnknownError
+from tastemaker_modelserver.batching_parameters import BatchingParameters, read_batching_parameters
+from tastemaker_modelserver.errors import CancelledCallError
+from tastemaker_modelserver.examples import ExampleTasks
+from tastemaker_modelserver.fixed_batching import FixedBatcher
 from tastemaker_modelserver.flags import WITHOUT_EFFECT, Flags
-from tastemaker_modelserver.jobs import run_jobs
+from tastemaker_modelserver.grpc_server import GrpcServer
 from tastemaker_modelserver.lookup import ModelLookup
-from tastemaker_modelserver.manager import Lease, VersionManager
+from tastemaker_modelserver.manager import VersionManager
 from tastemaker_modelserver.memory import keep_freed_memory
 from tastemaker_modelserver.metrics import Metrics
 from tastemaker_modelserver.model_config import ModelSettings
 from tastemaker_modelserver.poller import FolderPoller
 from tastemaker_modelserver.predict import Predictor
-from tastemaker_modelserver.servable import Servable, load_saved_model
-from tastemaker_modelserver.services import Runner, add_services
+from tastemaker_modelserver.reload import ConfigFileWatch, ServedModels
+from tastemaker_modelserver.rest import RestServer
+from tastemaker_modelserver.runner import Runner
+from tastemaker_modelserver.servable import Servable
+from tastemaker_modelserver.services import add_services
 from tastemaker_modelserver.sessions import session_config
 from tastemaker_modelserver.states import VersionStates
-from tastemaker_modelserver.warmup import replay_warmup
+from tastemaker_modelserver.text_config import monitoring_config
+from tastemaker_modelserver.version_loader import VersionLoader
 
 __all__ = ["ModelServer", "run"]
 
 _log = logging.getLogger(__name__)
 
-_HEALTH_NAMES = ("", "ModelService", "PredictionService")
 _GRACE_S = 10.0
 _MAX_BATCH_ROWS = 128
-_UNLIMITED = 2**31 - 1
+_METRICS_PATH = "/monitoring/prometheus/metrics"
+_SWITCH_INTERVAL_S = 0.001
 
 
 class ModelServer:
     """One process's worth of model server."""
 
     def __init__(self, flags: Flags, models: Sequence[ModelSettings]) -> None:
+        """Wires everything; nothing is loaded or open yet.
+
+        Raises:
+            InvalidArgumentError: A file that the flags name does not parse.
+        """
         self._flags = flags
         self._models = models
-        self._metrics = Metrics()
-        self._states = VersionStates()
-        self._session_config = session_config(flags)
-        self._manager: VersionManager[Servable] = VersionManager(
-            load=self._load,
-            states=self._states,
-            max_load_retries=flags.max_num_load_retries,
-            load_retry_interval_s=flags.load_retry_interval_micros / 1e6,
-            load_threads=flags.num_load_threads,
+        metrics = Metrics()
+        states = VersionStates()
+        self._batching = (
+            read_batching_parameters(Path(flags.batching_parameters_file))
+            if flags.batching_parameters_file
+            else BatchingParameters()
         )
-        self._lookup = ModelLookup(manager=self._manager, states=self._states)
-        self._predictor = Predictor(
+        self._metrics = metrics
+        metrics_path = _metrics_path(flags)
+        self._grpc = GrpcServer(flags)
+        # The lookup borrows from the manager, whose loader warms up through the predictor, which looks models up.
+        self._lookup = ModelLookup(states=states)
+        predictor = Predictor(
             lookup=self._lookup,
             as_content=flags.enable_serialization_as_tensor_content,
             check_method_name=flags.enable_signature_method_name_check,
         )
+        examples = ExampleTasks(
+            lookup=self._lookup, metrics=metrics, check_method_name=flags.enable_signature_method_name_check
+        )
+        self._manager: VersionManager[Servable] = VersionManager(
+            load=VersionLoader(
+                predictor=predictor,
+                examples=examples,
+                metrics=metrics,
+                tags=flags.saved_model_tags.split(","),
+                session_config=session_config(flags),
+                warm_up=flags.enable_model_warmup,
+                warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
+                own_batching=bool(flags.enable_batching) and flags.enable_per_model_batching_parameters,
+            ),
+            states=states,
+            max_load_retries=flags.max_num_load_retries,
+            load_retry_interval_s=flags.load_retry_interval_micros / 1e6,
+            load_threads=flags.num_load_threads,
+        )
+        self._lookup.manager = self._manager
         self._poller = FolderPoller(manager=self._manager, interval_s=flags.file_system_poll_wait_seconds)
-        self._health = health.aio.HealthServicer()
+        self._served = ServedModels(
+            manager=self._manager,
+            states=states,
+            lookup=self._lookup,
+            poller=self._poller,
+            allow_unavailable_labels=flags.allow_version_labels_for_unavailable_models,
+        )
+        self._watch = ConfigFileWatch(
+            Path(flags.model_config_file),
+            served=self._served,
+            interval_s=flags.model_config_file_poll_wait_seconds if flags.model_config_file else 0,
+        )
+        self._executor = self._make_executor()
+        runner = Runner(executor=self._executor, metrics=metrics)
+        add_services(
+            self._grpc.server,
+            predictor=predictor,
+            examples=examples,
+            lookup=self._lookup,
+            runner=runner,
+            states=states,
+            served=self._served,
+            metrics=metrics,
+        )
+        self._rest = RestServer(
+            predictor=predictor,
+            examples=examples,
+            lookup=self._lookup,
+            runner=runner,
+            states=states,
+            metrics=metrics,
+            timeout_s=flags.rest_api_timeout_in_ms / 1000,
+            threads=flags.rest_api_num_threads,
+            cors=flags.rest_api_enable_cors_support,
+            metrics_path=metrics_path,
+        )
 
     async def serve(self) -> None:
         """Loads, opens the ports, serves until SIGTERM or SIGINT, and drains.
@@ -85,123 +149,52 @@ class ModelServer:
         # collection after unloading a version takes milliseconds instead of a second with the GIL held.
         gc.collect()
         gc.freeze()
-        self._lookup.set_labels(self._models, allow_unavailable=self._flags.allow_version_labels_for_unavailable_models)
-        self._poller.start(self._models)
-        executor = self._executor()
         try:
+            self._served.replace(self._models)
+            self._poller.start()
             if await self._loaded(stop):
-                await self._serve_until(stop, executor)
+                await self._open_until(stop)
         finally:
+            self._watch.close()
             self._poller.close()
-            await asyncio.to_thread(executor.close)
+            await asyncio.to_thread(self._executor.close)
             self._manager.close()
-
-    def _executor(self) -> Executor:
-        workers = max(2, os.cpu_count() or 1)
-        return AdaptiveBatcher(
-            metrics=self._metrics,
-            workers=workers,
-            max_batch_rows=_MAX_BATCH_ROWS,
-            batch=self._flags.enable_batching is not False,
-        )
 
     async def _loaded(self, stop: asyncio.Event) -> bool:
         """Waits for a version of every model; False when told to stop meanwhile."""
         names = [model.name for model in self._models]
-        waiting = asyncio.create_task(asyncio.to_thread(self._wait_for_models, names, stop))
-        await waiting
-        return not stop.is_set()
-
-    def _wait_for_models(self, names: Sequence[str], stop: asyncio.Event) -> None:
-        failed: dict[str, Mapping[int, ServingError]] = {}
-
-        def settled() -> bool:
-            failed.update({name: errors for name in names if (errors := self._manager.failures(name))})
-            return self._states.serving(names) or bool(failed)
-
-        while not stop.is_set() and not self._states.wait_until(settled, timeout_s=0.2):
-            pass
-        if failed and not stop.is_set():
-            reasons = ", ".join(
-                f"{{name: {name} version: {version}}} due to error: {error}"
-                for name, errors in failed.items()
-                for version, error in errors.items()
-            )
-            raise UnknownError(f"{len(failed)} servable(s) did not become available: {{{reasons}}}")
-
-    async def _serve_until(self, stop: asyncio.Event, executor: Executor) -> None:
-        server = grpc.aio.server(options=self._channel_options())
-        add_services(
-            server,
-            predictor=self._predictor,
-            lookup=self._lookup,
-            runner=Runner(executor=executor, metrics=self._metrics),
-            states=self._states,
-            metrics=self._metrics,
-        )
-        if self._flags.enable_grpc_healthcheck_service:
-            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-            for name in _HEALTH_NAMES:
-                await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
-        addresses = self._bind(server)
-        await server.start()
-        for address in addresses:
-            _log.info("Running gRPC ModelServer at %s ...", address)
-        await stop.wait()
-        _log.info("Stopping: calls in flight have %.0f s to finish", _GRACE_S)
-        await self._health.enter_graceful_shutdown()
-        await server.stop(_GRACE_S)
-
-    def _bind(self, server: Any) -> list[str]:
-        addresses = [f"0.0.0.0:{self._flags.port}"] if self._flags.port else []
-        if self._flags.grpc_socket_path:
-            addresses.append(f"unix:{self._flags.grpc_socket_path}")
-        for address in addresses:
-            try:
-                bound = server.add_insecure_port(address)
-            except RuntimeError as error:
-                raise UnavailableError(f"Cannot listen on {address}: {error}") from error
-            if not bound and not address.startswith("unix:"):
-                raise UnavailableError(f"Cannot listen on {address}: it is taken")
-        return addresses
-
-    def _channel_options(self) -> list[tuple[str, object]]:
-        options: dict[str, object] = {
-            "grpc.max_receive_message_length": _UNLIMITED,
-            "grpc.max_send_message_length": _UNLIMITED,
-            # gRPC would share the port with another process that asks for the same, and each would get half of the
-            # calls.
-            "grpc.so_reuseport": 0,
-        }
-        for pair in filter(None, self._flags.grpc_channel_arguments.split(",")):
-            key, _, value = pair.partition("=")
-            options[key] = int(value) if value.lstrip("-").isdigit() else value
-        return list(options.items())
-
-    def _load(self, model: str, version: int, path: Path) -> Servable:
-        _log.info("Loading servable version {name: %s version: %d} from %s", model, version, path)
-        servable = load_saved_model(path, tags=self._flags.saved_model_tags.split(","), config=self._session_config)
         try:
-            if self._flags.enable_model_warmup:
-                lease = Lease(servable, version)
-                replay_warmup(
-                    path,
-                    lambda log: self._warm(lease, log),
-                    iterations=max(1, self._flags.num_request_iterations_for_warmup),
-                    metrics=self._metrics,
-                )
-        except BaseException:
-            servable.close()
-            raise
-        return servable
+            await asyncio.to_thread(self._served.wait_for, names, cancelled=stop.is_set)
+        except CancelledCallError:
+            return False
+        return True
 
-    def _warm(self, lease: Lease[Servable], log: Any) -> None:
-        if log.WhichOneof("log_type") != "predict_log":
-            return
-        job = self._predictor.job_on(lease, log.predict_log.request, deadline_s=float("inf"))
-        ((_, error),) = run_jobs([job])
-        if error is not None:
-            raise error
+    async def _open_until(self, stop: asyncio.Event) -> None:
+        self._watch.start()
+        await self._grpc.start()
+        try:
+            if self._flags.rest_api_port:
+                await self._rest.start(self._flags.rest_api_port)
+                _log.info("Exporting HTTP/REST API at:localhost:%d ...", self._flags.rest_api_port)
+            await stop.wait()
+            _log.info("Stopping: calls in flight have %.0f s to finish", _GRACE_S)
+        finally:
+            await self._grpc.stop(_GRACE_S)
+            await self._rest.stop()
+
+    def _make_executor(self) -> Executor:
+        if self._flags.enable_batching:
+            return FixedBatcher(
+                self._batching,
+                per_version=self._flags.enable_per_model_batching_parameters,
+                metrics=self._metrics,
+            )
+        return AdaptiveBatcher(
+            metrics=self._metrics,
+            workers=max(2, os.cpu_count() or 1),
+            max_batch_rows=_MAX_BATCH_ROWS,
+            batch=self._flags.enable_batching is None,
+        )
 
 
 def run(flags: Flags, models: Sequence[ModelSettings]) -> None:
@@ -216,5 +209,16 @@ def run(flags: Flags, models: Sequence[ModelSettings]) -> None:
             _log.warning("--%s is accepted and has no effect here", name)
     keep_freed_memory()
     # A worker that comes back from a run waits this long for the event loop to let go of the GIL.
-    sys.setswitchinterval(0.001)
-    asyncio.run(ModelServer(flags, models).serve())
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    asyncio.run(_serve(flags, models))
+
+
+async def _serve(flags: Flags, models: Sequence[ModelSettings]) -> None:
+    await ModelServer(flags, models).serve()  # made here: a grpc.aio server belongs to the loop it is made in
+
+
+def _metrics_path(flags: Flags) -> str:
+    if not flags.monitoring_config_file:
+        return ""
+    prometheus = monitoring_config(Path(flags.monitoring_config_file)).prometheus_config
+    return str(prometheus.path or _METRICS_PATH) if prometheus.enable else ""

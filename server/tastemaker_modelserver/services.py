@@ -5,113 +5,153 @@ model's name, as TensorFlow Serving counts it.
 """
 
 import asyncio
+import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
-import grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
 
-from tastemaker_modelserver.batching import Executor
-from tastemaker_modelserver.errors import ServingError, as_serving_error
+from tastemaker_modelserver.errors import InvalidArgumentError, ServingError, as_serving_error
+from tastemaker_modelserver.examples import ExampleTasks
 from tastemaker_modelserver.jobs import Job
 from tastemaker_modelserver.lookup import ModelLookup
 from tastemaker_modelserver.metadata import model_metadata, model_status
 from tastemaker_modelserver.metrics import Metrics
+from tastemaker_modelserver.model_config import from_proto
 from tastemaker_modelserver.predict import Predictor
+from tastemaker_modelserver.reload import ServedModels
+from tastemaker_modelserver.runner import Runner
 from tastemaker_modelserver.states import VersionStates
 
-__all__ = ["Runner", "add_services"]
+__all__ = ["add_services"]
+
+_log = logging.getLogger(__name__)
 
 
-class Runner:
-    """Runs a job and counts it; gRPC and REST share it."""
-
-    def __init__(self, *, executor: Executor, metrics: Metrics) -> None:
-        self._executor = executor
-        self._metrics = metrics
-
-    async def run(self, job: Job, *, api: str, entrypoint: str, started_s: float) -> Any:
-        """The job's answer.
-
-        Raises:
-            ServingError: What the caller is told.
-        """
-        version, signature = str(job.lease.version), job.signature.name
-        status = "OK"
-        try:
-            answer = await self._executor.run(job)
-        except ServingError as error:
-            status = error.code.name
-            raise
-        except asyncio.CancelledError:
-            status = grpc.StatusCode.CANCELLED.name
-            raise
-        finally:
-            self._metrics.version_request_count.add(job.model, version, signature, api, status)
-        latency_us = (time.monotonic() - started_s) * 1e6
-        self._metrics.runtime_latency.observe(job.runtime_s * 1e6, job.model, api, "TF1")
-        self._metrics.request_latency.observe(latency_us, job.model, api, entrypoint)
-        self._metrics.version_request_latency.observe(latency_us, job.model, version, signature, api)
-        return answer
+def add_services(
+    server: Any,
+    *,
+    predictor: Predictor,
+    examples: ExampleTasks,
+    lookup: ModelLookup,
+    runner: Runner,
+    states: VersionStates,
+    served: ServedModels,
+    metrics: Metrics,
+) -> None:
+    """Registers both services with a `grpc.aio` server."""
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+        _PredictionService(predictor=predictor, examples=examples, lookup=lookup, runner=runner, metrics=metrics),
+        server,
+    )
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+        _ModelService(states=states, served=served, metrics=metrics), server
+    )
 
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # untyped stubs
-    def __init__(self, *, predictor: Predictor, lookup: ModelLookup, runner: Runner, metrics: Metrics) -> None:
+    def __init__(
+        self, *, predictor: Predictor, examples: ExampleTasks, lookup: ModelLookup, runner: Runner, metrics: Metrics
+    ) -> None:
         self._predictor = predictor
+        self._examples = examples
         self._lookup = lookup
         self._runner = runner
         self._metrics = metrics
 
     async def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        started_s = time.monotonic()
-        status = "OK"
+        return await self._run(context, request, request.model_spec.name, "Predict", self._predictor.job)
+
+    async def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._run(context, request, request.model_spec.name, "Classify", self._examples.classify)
+
+    async def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await self._run(context, request, request.model_spec.name, "Regress", self._examples.regress)
+
+    async def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
+        name = request.tasks[0].model_spec.name if request.tasks else ""
+        return await self._run(context, request, name, "MultiInference", self._examples.multi_inference)
+
+    async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         try:
-            job = self._predictor.job(request, deadline_s=deadline_of(context, started_s))
-            return await self._runner.run(job, api="Predict", entrypoint="GRPC", started_s=started_s)
+            return model_metadata(request, self._lookup)
+        except ServingError as error:
+            return await _fail(context, error)
+
+    async def _run(self, context: Any, request: Any, name: str, api: str, check: Callable[..., Job]) -> Any:
+        started_s = time.monotonic()
+        status = "CANCELLED"
+        try:
+            job = check(request, deadline_s=_deadline_of(context, started_s))
+            answer = await self._runner.run(job, api=api, entrypoint="GRPC", started_s=started_s)
+            status = "OK"
         except ServingError as error:
             status = error.code.name
-            await fail(context, error)
+            return await _fail(context, error)
+        else:
+            return answer
         finally:
-            self._metrics.request_count.add(request.model_spec.name, status)
-
-    async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        return await answered(context, lambda: model_metadata(request, self._lookup))
+            self._metrics.request_count.add(name, status)
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # untyped stubs
-    def __init__(self, *, states: VersionStates) -> None:
+    def __init__(self, *, states: VersionStates, served: ServedModels, metrics: Metrics) -> None:
         self._states = states
+        self._served = served
+        self._metrics = metrics
 
-    async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        return await answered(context, lambda: model_status(request, self._states))
+    async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        try:
+            return model_status(request, self._states)
+        except ServingError as error:
+            return await _fail(context, error)
+
+    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        before = {name: self._metrics.total(name) for name in request.metric_names}
+        try:
+            await self._reload(request.config, _deadline_of(context, time.monotonic()))
+        except ServingError as error:
+            _log.error("ReloadConfig failed: %s", error)  # the caller's mistake, not a crash
+            return await _fail(context, error)
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = 0
+        for name, value in before.items():
+            response.metric.add(name=name, int64_value_increase=self._metrics.total(name) - value)
+        return response
+
+    async def _reload(self, config: Any, deadline_s: float) -> None:
+        if config.WhichOneof("config") != "model_config_list":
+            raise InvalidArgumentError(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+                "supported"
+            )
+        models = from_proto(config)
+        gone = threading.Event()
+        try:
+            new = await asyncio.to_thread(self._served.replace, models)
+            _log.info("The reload call put models %s into force", [model.name for model in models])
+            labelled = {model.name for model in models if model.labels}
+            await asyncio.to_thread(
+                self._served.wait_for, sorted(new | labelled), deadline_s=deadline_s, cancelled=gone.is_set
+            )
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+        except ServingError:
+            raise
+        except Exception as error:
+            raise as_serving_error(error) from error
 
 
-def add_services(
-    server: Any, *, predictor: Predictor, lookup: ModelLookup, runner: Runner, states: VersionStates, metrics: Metrics
-) -> None:
-    """Registers both services with a `grpc.aio` server."""
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        _PredictionService(predictor=predictor, lookup=lookup, runner=runner, metrics=metrics), server
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(_ModelService(states=states), server)
-
-
-def deadline_of(context: Any, now_s: float) -> float:
+def _deadline_of(context: Any, now_s: float) -> float:
     """The caller's deadline on the `time.monotonic` clock; infinity when there is none."""
     left_s = context.time_remaining()
     return float("inf") if left_s is None else now_s + float(left_s)
 
 
-async def answered(context: Any, work: Callable[[], Any]) -> Any:
-    """The result of `work`, or the call ends with its error's status."""
-    try:
-        return work()
-    except Exception as error:
-        await fail(context, as_serving_error(error))
-
-
-async def fail(context: Any, error: ServingError) -> NoReturn:
+async def _fail(context: Any, error: ServingError) -> NoReturn:
     """Ends the call with the error's status."""
     abort: Awaitable[NoReturn] = context.abort(error.code, error.message)
     await abort

@@ -5,6 +5,7 @@ Everything here works on protos and shapes; it neither decodes a tensor's values
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +14,7 @@ from tensorflow.core.framework import types_pb2
 from tastemaker_modelserver.errors import InvalidArgumentError
 from tastemaker_modelserver.tensors import decode, shape_of
 
-__all__ = ["Grouping", "Input", "Output", "Signature", "join_names"]
+__all__ = ["Grouping", "Input", "Output", "Rule", "Signature", "join_names"]
 
 _SMALL_VALUES = 256
 """The most values an input of unknown rank may hold to be compared with others'."""
@@ -41,6 +42,17 @@ class Output:
     alias: str
     tensor_name: str
     batched: bool
+
+
+class Rule(Enum):
+    """What the owner of the server has said about batching."""
+
+    CAUTIOUS = "cautious"
+    """Nothing: only what the signature declares open is put together."""
+    TRUSTING = "trusting"
+    """Batch: an undeclared rank does not matter, every tensor's first dimension is the batch."""
+    LENIENT = "lenient"
+    """Batch and pad: nor do the other dimensions have to agree."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +130,27 @@ class Signature:
             chosen[alias] = known[alias]
         return tuple(chosen[alias] for alias in sorted(chosen))
 
-    def grouping(self, arranged: Sequence[Any], outputs: tuple[Output, ...]) -> Grouping | None:
+    def grouping(self, arranged: Sequence[Any], outputs: tuple[Output, ...], rule: Rule) -> Grouping | None:
         """How this request may share a run; None: it runs alone.
 
         Rows are put one after another where the signature leaves dimension 0 open, in inputs and outputs alike. An
         input that is a scalar, or whose rank the signature does not tell, groups only with an equal value: it may
         steer the whole run (a `k`, a flag), and grouping must never change a result.
         """
-        open_outputs = self._all_outputs_have_rows if outputs is self.outputs else all(out.batched for out in outputs)
-        if not (self._has_rows and open_outputs):
-            return None
+        cautious = rule is Rule.CAUTIOUS
+        if cautious:
+            whole = outputs is self.outputs
+            open_outputs = self._all_outputs_have_rows if whole else all(out.batched for out in outputs)
+            if not (self._has_rows and open_outputs):
+                return None
         rows: int | None = None
         parts: list[Hashable] = []
         for expected, proto in zip(self.inputs, arranged, strict=True):
             shape = shape_of(proto)
-            if expected.batched:
+            if expected.batched or (shape and not cautious):
                 if not shape:
                     return None  # a scalar where rows are expected: let the model say so
-                part: Hashable = shape[1:]
+                part: Hashable = len(shape) if rule is Rule.LENIENT else shape[1:]
             elif expected.rank == 0 or (expected.rank is None and not shape):
                 parts.append((0, proto.SerializeToString(deterministic=True)))
                 continue

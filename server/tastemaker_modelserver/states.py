@@ -5,6 +5,7 @@ with the reason when it ended in an error.
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -37,12 +38,14 @@ class VersionStates:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
+        self._changes = 0
         self._board: dict[str, dict[int, VersionState]] = {}
 
     def publish(self, model: str, version: int, state: State, error: ServingError | None = None) -> None:
         """Notes a new state and wakes everyone who waits."""
         with self._changed:
             self._board.setdefault(model, {})[version] = VersionState(state, error)
+            self._changes += 1
             self._changed.notify_all()
 
     def of(self, model: str) -> Mapping[int, VersionState]:
@@ -57,13 +60,26 @@ class VersionStates:
             known = self._board.get(model, {}).get(version)
         return known is not None and known.state is State.AVAILABLE
 
-    def wait_until(self, settled: Callable[[], bool], *, timeout_s: float | None = None) -> bool:
-        """Blocks until `settled()` holds after some change; False when `timeout_s` passed first."""
-        with self._changed:
-            return self._changed.wait_for(settled, timeout=timeout_s)
+    def wait_until(self, settled: Callable[[], bool], *, timeout_s: float) -> bool:
+        """Blocks until `settled()` holds after some change; False when `timeout_s` passed first.
+
+        No lock is held while `settled` runs: it may ask others, who publish here.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            with self._changed:
+                seen = self._changes
+            if settled():
+                return True
+            with self._changed:
+                left_s = deadline_s - time.monotonic()
+                if not self._changed.wait_for(lambda: self._changes != seen, timeout=max(0.0, left_s)):  # noqa: B023  # used before `seen` changes
+                    return False
 
     def serving(self, models: Iterable[str]) -> bool:
-        """Whether each of these models has a version that serves. Meant for `wait_until`: call it with no lock held."""
-        return all(
-            any(version.state is State.AVAILABLE for version in self._board.get(model, {}).values()) for model in models
-        )
+        """Whether each of these models has a version that serves."""
+        with self._changed:
+            return all(
+                any(version.state is State.AVAILABLE for version in self._board.get(model, {}).values())
+                for model in models
+            )

@@ -14,7 +14,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 
 from tastemaker_modelserver.errors import InvalidArgumentError
 
-__all__ = ["Array", "concatenate", "decode", "encode_into", "shape_of"]
+__all__ = ["Array", "concatenate", "data_type", "decode", "encode_into", "shape_of"]
 
 Array = NDArray[Any]
 
@@ -108,12 +108,17 @@ def concatenate(protos: Sequence[Any], alias: str) -> Array:
     return np.concatenate([decode(proto, alias) for proto in protos])
 
 
+def data_type(array: Array) -> int:
+    """The DataType of an array."""
+    return _DATA_TYPES.get(array.dtype) or int(tf.dtypes.as_dtype(array.dtype).as_datatype_enum)
+
+
 def encode_into(proto: Any, array: Array, *, as_content: bool) -> None:
     """Writes an array into an empty TensorProto, as typed `*_val` fields or as `tensor_content`.
 
     String tensors always use `string_val`: their content encoding is private to TensorFlow's C++.
     """
-    dtype = _DATA_TYPES.get(array.dtype) or tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+    dtype = data_type(array)
     if dtype == types_pb2.DT_STRING or (dtype in _TYPED and not as_content):
         proto.dtype = dtype
         for size in array.shape:

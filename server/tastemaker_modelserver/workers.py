@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tastemaker_modelserver.jobs import Job, Outcome, run_jobs
+from tastemaker_modelserver.merging import NO_PADDING, Padding
 from tastemaker_modelserver.metrics import Metrics
 
 __all__ = ["Workers"]
@@ -28,7 +29,7 @@ class Workers:
         """Threads without a batch."""
         self._metrics = metrics
         self._pool = pool
-        self._batches: queue.SimpleQueue[tuple[Sequence[Job], Ended] | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[tuple[Sequence[Job], Ended, Padding] | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run_batches, name=f"batch-{number}", daemon=True) for number in range(count)
         ]
@@ -42,10 +43,10 @@ class Workers:
         job.reply = reply
         return reply
 
-    def start(self, jobs: Sequence[Job], ended: Ended) -> None:
+    def start(self, jobs: Sequence[Job], ended: Ended, padding: Padding = NO_PADDING) -> None:
         """Gives a batch to a free thread; the jobs' leases with it."""
         self.free -= 1
-        self._batches.put((jobs, ended))
+        self._batches.put((jobs, ended, padding))
 
     def close(self) -> None:
         """Lets the threads finish what they were given, and ends them."""
@@ -56,11 +57,11 @@ class Workers:
 
     def _run_batches(self) -> None:
         while (batch := self._batches.get()) is not None:
-            jobs, ended = batch
+            jobs, ended, padding = batch
             started_s = time.monotonic()
             for job in jobs:
                 self._metrics.queuing_latency.observe((started_s - job.enqueued_s) * 1e6, self._pool)
-            outcomes = run_jobs(jobs)
+            outcomes = run_jobs(jobs, padding)
             self._metrics.wrapped_run_count.add()
             first = jobs[0]
             self._metrics.batch_rows.observe(sum(job.rows for job in jobs), first.model, str(first.lease.version))
