@@ -49,8 +49,7 @@ def main() -> int:
             services.stop()
             console.say("✓ every process has ended")
         else:
-            services.start_modelserver()
-            services.wait_until_serving()
+            services.restart_modelserver()
             services.leave_running()
             is_left_running = True
             story.show_what_to_try()

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ __all__ = ["ProcessError", "Services", "free_port", "stop_left_running"]
 _BIN = Path(sys.executable).parent
 _START_SECONDS = 90
 _STOP_SECONDS = 20
+_MODELS = ("model/rnn", "model/autoencoder")
 _PIDS = "pids.json"
 
 
@@ -76,17 +78,13 @@ class Services:
 
     def wait_until_serving(self) -> None:
         """Returns when the front and both models behind it are SERVING."""
-        deadline = time.monotonic() + _START_SECONDS
-        missing = ["", "model/rnn", "model/autoencoder"]
-        with Client(self.address, options={"grpc.max_reconnect_backoff_ms": 500}) as client:
-            while missing:
-                self._require_alive()
-                if time.monotonic() > deadline:
-                    raise ProcessError(f"not SERVING after {_START_SECONDS} s: {missing}; logs are in {self.folder}")
-                with contextlib.suppress(TastemakerError):
-                    while missing and client.health(missing[0]) is HealthStatus.SERVING:
-                        missing.pop(0)
-                time.sleep(0.2)
+        self._wait_for_health(["", *_MODELS], HealthStatus.SERVING)
+
+    def restart_modelserver(self) -> None:
+        """Starts the model server after a kill, once the front has noticed that it is gone; returns when it is back."""
+        self._wait_for_health(_MODELS, HealthStatus.NOT_SERVING)
+        self.start_modelserver()
+        self.wait_until_serving()
 
     def kill_modelserver(self) -> None:
         """Ends the model server by kill -9."""
@@ -122,6 +120,19 @@ class Services:
         process = self._running.pop(command)
         process.kill()
         process.wait()
+
+    def _wait_for_health(self, components: Sequence[str], status: HealthStatus) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        waiting = list(components)
+        with Client(self.address, options={"grpc.max_reconnect_backoff_ms": 500}) as client:
+            while waiting:
+                self._require_alive()
+                if time.monotonic() > deadline:
+                    raise ProcessError(f"not {status} after {_START_SECONDS} s: {waiting}; logs are in {self.folder}")
+                with contextlib.suppress(TastemakerError):
+                    while waiting and client.health(waiting[0]) is status:
+                        waiting.pop(0)
+                time.sleep(0.2)
 
     def _start(self, command: str, *arguments: str) -> None:
         with (self.folder / f"{command}.log").open("ab") as log:

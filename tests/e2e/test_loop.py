@@ -141,8 +141,7 @@ def test_killed_model_server_costs_the_tier_and_not_the_page(services: Services)
         assert len(page.items) == 10
         assert page.tier is Tier.POPULAR
         assert page.tier_reports[0].outcome in (TierOutcome.UNAVAILABLE, TierOutcome.TIMED_OUT)
-        services.start_modelserver()
-        services.wait_until_serving()
+        services.restart_modelserver()
         assert _live_again(client, "42").tier is Tier.LIVE_MODEL
 
 
