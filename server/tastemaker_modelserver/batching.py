@@ -1,14 +1,13 @@
 """The adaptive micro-batcher: calls that arrive together share a run.
 
-A lone call starts at once. Under load, calls gather while the event loop still has others to read and while an earlier
-run of their kind is in progress, but never longer than a run takes: the load itself sets the size of a batch, and
-there is nothing to tune. `fixed_batching` holds the batcher that `--enable_batching` configures.
+A lone call starts at once. Under load, calls gather while an earlier run of their kind is in progress: the load itself
+sets the size of a batch, and there is no timer and nothing to tune. `fixed_batching` holds the batcher that
+`--enable_batching` configures.
 
 The event loop owns the queues, so that no lock is taken per call; worker threads only run.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Hashable
 from typing import Protocol
@@ -16,11 +15,9 @@ from typing import Protocol
 from tastemaker_modelserver.jobs import Job
 from tastemaker_modelserver.metrics import Metrics
 from tastemaker_modelserver.signatures import Rule
-from tastemaker_modelserver.workers import Workers
+from tastemaker_modelserver.workers import Batch, Workers
 
 __all__ = ["AdaptiveBatcher", "Executor"]
-
-_LONGEST_HOLD_S = 0.005
 
 
 class Executor(Protocol):
@@ -40,32 +37,33 @@ class Executor(Protocol):
 class _Queue:
     """Jobs of one grouping, in order of arrival."""
 
-    __slots__ = ("jobs", "last_run_s", "rows", "running")
+    __slots__ = ("jobs", "running")
 
     def __init__(self) -> None:
         self.jobs: deque[Job] = deque()
-        self.rows = 0
         self.running = 0
-        self.last_run_s = 0.0
 
 
 class AdaptiveBatcher:
     """Groups what arrives together; starts the rest at once."""
 
-    def __init__(self, *, metrics: Metrics, workers: int, max_batch_rows: int, batch: bool = True) -> None:
+    def __init__(
+        self, *, metrics: Metrics, workers: int, runs_at_once: int, max_batch_rows: int, batch: bool = True
+    ) -> None:
         """Starts the workers.
 
         Args:
             metrics: Where batches are counted.
-            workers: Runs at once.
+            workers: Runs at once, of all kinds together.
+            runs_at_once: Of one kind. More than a session has threads only makes each take longer.
             max_batch_rows: Rows of a run at most; a larger request runs alone.
             batch: False: every job runs alone.
         """
+        self._runs_at_once = runs_at_once
         self._max_rows = max_batch_rows
         self._batch = batch
         self._queues: dict[Hashable, _Queue] = {}  # in the order in which their oldest job arrived
         self._scheduled = False
-        self._arrived = False
         self._workers = Workers(workers, metrics=metrics, pool="adaptive")
 
     async def run(self, job: Job) -> object:
@@ -81,8 +79,6 @@ class AdaptiveBatcher:
         if queue is None:
             queue = self._queues[key] = _Queue()
         queue.jobs.append(job)
-        queue.rows += job.rows
-        self._arrived = True
         self._schedule(loop)
         try:
             return await reply
@@ -97,33 +93,20 @@ class AdaptiveBatcher:
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._dispatch, loop)
+            loop.call_soon(self._dispatch)
 
-    def _dispatch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Starts what is due; comes back in the loop's next round, without a wait, while something is held."""
+    def _dispatch(self) -> None:
+        """Starts what is due, once the event loop has taken in what had arrived."""
         self._scheduled = False
-        quiet, self._arrived = not self._arrived, False
-        now_s = time.monotonic()
-        held = False
         for key, queue in list(self._queues.items()):
             if not self._workers.free:
                 return  # the next run that ends comes back here
-            if not queue.jobs:
-                continue
-            if self._is_due(queue, now_s, quiet=quiet):
+            if queue.jobs and self._is_due(queue):
                 self._start(key, queue)
-            else:
-                held = held or not queue.running
-        if held:
-            self._schedule(loop)
 
-    def _is_due(self, queue: _Queue, now_s: float, *, quiet: bool) -> bool:
-        if not self._batch or queue.rows >= self._max_rows:
-            return True
-        waited_s = now_s - queue.jobs[0].enqueued_s
-        if queue.running:
-            return waited_s > queue.last_run_s > 0
-        return quiet or waited_s >= min(queue.last_run_s, _LONGEST_HOLD_S)
+    def _is_due(self, queue: _Queue) -> bool:
+        """Whether to start; what is not due waits for the end of a run of its kind."""
+        return not self._batch or queue.running < self._runs_at_once
 
     def _start(self, key: Hashable, queue: _Queue) -> None:
         taken = [queue.jobs.popleft()]
@@ -131,15 +114,13 @@ class AdaptiveBatcher:
         while queue.jobs and rows + queue.jobs[0].rows <= self._max_rows:
             taken.append(queue.jobs.popleft())
             rows += taken[-1].rows
-        queue.rows -= rows
         queue.running += 1
-        self._workers.start(taken, lambda run_s: self._ended(key, queue, run_s))
+        self._workers.start(Batch(taken, lambda: self._ended(key, queue)))
         if queue.jobs:  # the others' turn first
             self._queues[key] = self._queues.pop(key)
 
-    def _ended(self, key: Hashable, queue: _Queue, run_s: float) -> None:
+    def _ended(self, key: Hashable, queue: _Queue) -> None:
         queue.running -= 1
-        queue.last_run_s = run_s
         if not queue.jobs and not queue.running:
             del self._queues[key]
         if self._queues:

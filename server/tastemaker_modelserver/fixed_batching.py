@@ -15,7 +15,7 @@ from tastemaker_modelserver.jobs import Job
 from tastemaker_modelserver.merging import NO_PADDING
 from tastemaker_modelserver.metrics import Metrics
 from tastemaker_modelserver.signatures import Rule
-from tastemaker_modelserver.workers import Workers
+from tastemaker_modelserver.workers import Batch, Workers
 
 __all__ = ["FixedBatcher"]
 
@@ -129,7 +129,8 @@ class FixedBatcher:
                 self._queues[key] = queue  # the others' turn first
                 next_s = 0.0
             grouped = isinstance(key, tuple)
-            self._workers.start(batch, lambda _: self._dispatch(), queue.parameters.padding if grouped else NO_PADDING)
+            padding = queue.parameters.padding if grouped else NO_PADDING
+            self._workers.start(Batch(batch, self._dispatch, padding))
         if next_s == 0.0 and self._workers.free:
             self._dispatch()
         elif self._queues and next_s < float("inf"):

@@ -68,6 +68,7 @@ class ModelServer:
             else BatchingParameters()
         )
         self._metrics = metrics
+        self._session_config = session_config(flags)
         metrics_path = _metrics_path(flags)
         self._grpc = GrpcServer(flags)
         # The lookup borrows from the manager, whose loader warms up through the predictor, which looks models up.
@@ -86,7 +87,7 @@ class ModelServer:
                 examples=examples,
                 metrics=metrics,
                 tags=flags.saved_model_tags.split(","),
-                session_config=session_config(flags),
+                session_config=self._session_config,
                 warm_up=flags.enable_model_warmup,
                 warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
                 own_batching=bool(flags.enable_batching) and flags.enable_per_model_batching_parameters,
@@ -112,16 +113,17 @@ class ModelServer:
         )
         self._executor = self._make_executor()
         runner = Runner(executor=self._executor, metrics=metrics)
-        add_services(
-            self._grpc.server,
-            predictor=predictor,
-            examples=examples,
-            lookup=self._lookup,
-            runner=runner,
-            states=states,
-            served=self._served,
-            metrics=metrics,
-        )
+        for server in self._grpc.servers:
+            add_services(
+                server,
+                predictor=predictor,
+                examples=examples,
+                lookup=self._lookup,
+                runner=runner,
+                states=states,
+                served=self._served,
+                metrics=metrics,
+            )
         self._rest = RestServer(
             predictor=predictor,
             examples=examples,
@@ -191,7 +193,8 @@ class ModelServer:
             )
         return AdaptiveBatcher(
             metrics=self._metrics,
-            workers=max(2, os.cpu_count() or 1),
+            workers=4 * (os.cpu_count() or 1),
+            runs_at_once=self._session_config.inter_op_parallelism_threads or os.cpu_count() or 1,
             max_batch_rows=_MAX_BATCH_ROWS,
             batch=self._flags.enable_batching is None,
         )

@@ -95,9 +95,12 @@ class Signature:
             expected.
         """
         arranged: list[Any] = []
+        known = 0
         for expected in self.inputs:
-            proto = sent.get(expected.alias) if expected.alias in sent else expected.default
-            if proto is None:
+            proto = sent.get(expected.alias)
+            if proto is not None:
+                known += 1
+            elif (proto := expected.default) is None:
                 raise self._input_mismatch(sent)
             if proto.dtype != expected.dtype:
                 raise InvalidArgumentError(
@@ -105,7 +108,7 @@ class Signature:
                     f"expects {dtype_name(expected.dtype)}, {dtype_name(proto.dtype)} was sent"
                 )
             arranged.append(proto)
-        if any(alias not in self._aliases for alias in sent):
+        if known != len(sent):
             raise self._input_mismatch(sent)
         return arranged
 
@@ -231,5 +234,8 @@ def _uniform_value(proto: Any, shape: tuple[int, ...], alias: str) -> Hashable |
         size *= dimension
     if not 0 < size <= _SMALL_VALUES:
         return None
-    values = decode(proto, alias).ravel().tolist()
+    try:
+        values = decode(proto, alias).ravel().tolist()
+    except InvalidArgumentError:
+        return None  # the run itself tells its caller
     return (shape[1:], values[0]) if values.count(values[0]) == len(values) else None

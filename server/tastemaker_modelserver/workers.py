@@ -9,16 +9,26 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tastemaker_modelserver.jobs import Job, Outcome, run_jobs
 from tastemaker_modelserver.merging import NO_PADDING, Padding
 from tastemaker_modelserver.metrics import Metrics
 
-__all__ = ["Workers"]
+__all__ = ["Batch", "Workers"]
 
-Ended = Callable[[float], None]
-"""Called on the event loop when a batch was answered, with the seconds it took."""
+Ended = Callable[[], None]
+"""Called on the event loop when a batch was answered."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Jobs that run together."""
+
+    jobs: Sequence[Job]
+    ended: Ended
+    padding: Padding = NO_PADDING
 
 
 class Workers:
@@ -29,7 +39,7 @@ class Workers:
         """Threads without a batch."""
         self._metrics = metrics
         self._pool = pool
-        self._batches: queue.SimpleQueue[tuple[Sequence[Job], Ended, Padding] | None] = queue.SimpleQueue()
+        self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run_batches, name=f"batch-{number}", daemon=True) for number in range(count)
         ]
@@ -43,10 +53,10 @@ class Workers:
         job.reply = reply
         return reply
 
-    def start(self, jobs: Sequence[Job], ended: Ended, padding: Padding = NO_PADDING) -> None:
+    def start(self, batch: "Batch") -> None:
         """Gives a batch to a free thread; the jobs' leases with it."""
         self.free -= 1
-        self._batches.put((jobs, ended, padding))
+        self._batches.put(batch)
 
     def close(self) -> None:
         """Lets the threads finish what they were given, and ends them."""
@@ -57,11 +67,11 @@ class Workers:
 
     def _run_batches(self) -> None:
         while (batch := self._batches.get()) is not None:
-            jobs, ended, padding = batch
+            jobs = batch.jobs
             started_s = time.monotonic()
             for job in jobs:
                 self._metrics.queuing_latency.observe((started_s - job.enqueued_s) * 1e6, self._pool)
-            outcomes = run_jobs(jobs, padding)
+            outcomes = run_jobs(jobs, batch.padding)
             self._metrics.wrapped_run_count.add()
             first = jobs[0]
             self._metrics.batch_rows.observe(sum(job.rows for job in jobs), first.model, str(first.lease.version))
@@ -69,15 +79,13 @@ class Workers:
                 job.lease.release()
             try:
                 first.reply.get_loop().call_soon_threadsafe(
-                    self._answer, [job.reply for job in jobs], outcomes, ended, time.monotonic() - started_s
+                    self._answer, [job.reply for job in jobs], outcomes, batch.ended
                 )
             except RuntimeError:  # the loop is closed: nobody is left to answer
                 return
-            del batch, jobs, job, first, outcomes, ended  # an idle thread must keep no version alive
+            del batch, jobs, job, first, outcomes  # an idle thread must keep no version alive
 
-    def _answer(
-        self, replies: Sequence["asyncio.Future[Any]"], outcomes: Sequence[Outcome], ended: Ended, run_s: float
-    ) -> None:
+    def _answer(self, replies: Sequence["asyncio.Future[Any]"], outcomes: Sequence[Outcome], ended: Ended) -> None:
         self.free += 1
         for reply, (answer, error) in zip(replies, outcomes, strict=True):
             if reply.done():
@@ -86,4 +94,4 @@ class Workers:
                 reply.set_result(answer)
             else:
                 reply.set_exception(error)
-        ended(run_s)
+        ended()
