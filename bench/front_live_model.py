@@ -34,12 +34,12 @@ def measure() -> list[Result]:
         folder = Path(name)
         models = _trained(folder / "models")
         (folder / "front").mkdir()
-        with modelserver(models, "rnn") as model_address:
-            settings = f'[model_server]\naddress = "{model_address}"\n[surfaces.home]\nmodel = "rnn"\n'
+        with modelserver(models / "rnn", "rnn") as server:
+            settings = f'[model_server]\naddress = "{server.address}"\n[surfaces.home]\nmodel = "rnn"\n'
             with (
                 front(folder, settings, data_dir=folder / "front") as address,
                 grpc.insecure_channel(address) as front_channel,
-                grpc.insecure_channel(model_address) as model_channel,
+                grpc.insecure_channel(server.address) as model_channel,
             ):
                 recommend = _recommend(front_channel)
                 direct, through = [], []

@@ -5,11 +5,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
-__all__ = ["echo_server", "free_port", "front", "modelserver"]
+__all__ = ["Modelserver", "echo_server", "free_port", "front", "modelserver"]
 
 _BIN = Path(sys.executable).parent
 _START_SECONDS = 60
@@ -24,13 +25,23 @@ def free_port() -> int:
         return port
 
 
+@dataclass(frozen=True)
+class Modelserver:
+    """A running model server."""
+
+    address: str
+    """host:port of its gRPC."""
+    pid: int
+    """Its process."""
+
+
 @contextlib.contextmanager
-def _running(arguments: list[str | Path], address: str) -> Iterator[str]:
+def _running(arguments: list[str | Path], address: str) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(arguments, stderr=subprocess.DEVNULL) as process:
         try:
             with grpc.insecure_channel(address, _CONNECT) as channel:
                 grpc.channel_ready_future(channel).result(_START_SECONDS)
-            yield address
+            yield process
         finally:
             process.terminate()
             process.wait(30)
@@ -57,9 +68,10 @@ def echo_server(folder: Path, method: str, response: bytes) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def modelserver(models: Path, name: str) -> Iterator[str]:
-    """A model server with one model; yields its address."""
+def modelserver(base: Path, name: str, *flags: str) -> Iterator[Modelserver]:
+    """A model server with one model, whose versions lie under `base`."""
     port = free_port()
-    arguments = [f"--port={port}", f"--model_name={name}", f"--model_base_path={models / name}"]
-    with _running([_BIN / "tastemaker-modelserver", *arguments], f"127.0.0.1:{port}") as address:
-        yield address
+    arguments = [f"--port={port}", f"--model_name={name}", f"--model_base_path={base}", *flags]
+    address = f"127.0.0.1:{port}"
+    with _running([_BIN / "tastemaker-modelserver", *arguments], address) as process:
+        yield Modelserver(address, process.pid)
