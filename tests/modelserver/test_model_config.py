@@ -215,8 +215,10 @@ def test_unavailable_labels_are_allowed_by_the_flag_until_they_move(
         ("model_config_list { config { name: 'm' base_pth: '/m' } }", 'no field named "base_pth"'),
         (
             "model_config_list { config { name: 'm' base_path: 'm' model_platform: 'torch' } }",
-            "Expected model m to have an absolute path or URI; got base_path()=m; Model m requests unsupported "
-            "platform torch",
+            (
+                "Expected model m to have an absolute path or URI; got base_path()=m; Model m requests unsupported "
+                "platform torch"
+            ),
         ),
         (None, "No such file or directory"),
     ],
