@@ -22,7 +22,6 @@ HISTORY = [str(item) for item in range(1, 51)]
 def save(version: Path, kind: Literal["fused", "keras"]) -> None:
     """Writes the SavedModel, with warm-up requests, into the new folder `version`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
 
     from tastemaker_jobs.models.rnn import Rnn, RnnConfig
     from tastemaker_jobs.models.signatures import export_saved_model

@@ -5,13 +5,17 @@ one where it can.
 """
 
 import contextlib
+import http.client
 import importlib
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +37,11 @@ def free_port() -> int:
 class Server:
     """A running `tastemaker-modelserver` and stubs to call it."""
 
-    def __init__(self, log: Path, *flags: str) -> None:
+    def __init__(self, log: Path, *flags: str, rest: bool = False) -> None:
         self.port = free_port()
+        self.rest_port = free_port() if rest else 0
         self.log = log
+        flags = (*flags, f"--rest_api_port={self.rest_port}")
         with log.open("wb") as out:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tastemaker_modelserver", f"--port={self.port}", *flags], stdout=out, stderr=out
@@ -56,6 +62,38 @@ class Server:
                 return self
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"The server did not start, status {self.process.poll()}:\n{self.output()}")
+
+    def rest(self, path: str, body: object = None, *, method: str | None = None, **headers: str) -> tuple[int, Any]:
+        """The HTTP code and the parsed JSON, or the text where it is none. A body of `bytes` goes as it is."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        verb = method or ("GET" if data is None else "POST")
+        request = urllib.request.Request(f"http://127.0.0.1:{self.rest_port}{path}", data, headers, method=verb)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  # http, as written above
+                code, text = answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                code, text = error.code, error.read().decode()
+        try:
+            return code, json.loads(text)
+        except json.JSONDecodeError:
+            return code, text
+
+    def states(self, model: str) -> dict[int, str]:
+        """Version → state, as GetModelStatus tells; empty while the model is unknown."""
+        request = importlib.import_module("tensorflow_serving.apis.get_model_status_pb2").GetModelStatusRequest()
+        request.model_spec.name = model
+        try:
+            answer = self.model.GetModelStatus(request, timeout=10)
+        except grpc.RpcError as error:
+            if error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            return {}
+        return {
+            entry.version: entry.State.Name(entry.state)
+            + (f" {entry.status.error_message}" if entry.status.error_code else "")
+            for entry in answer.model_version_status
+        }
 
     def output(self) -> str:
         """What it has written so far."""
@@ -83,14 +121,158 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
     servers: list[Server] = []
     logs = tmp_path_factory.mktemp("logs")
 
-    def start(*flags: str, wait: bool = True) -> Server:
-        server = Server(logs / f"{len(servers)}.log", *flags)
+    def start(*flags: str, wait: bool = True, rest: bool = False) -> Server:
+        server = Server(logs / f"{len(servers)}.log", *flags, rest=rest)
         servers.append(server)
         return server.wait_ready() if wait else server
 
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def standard(
+    models: "Models", write_config: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """One server, gRPC and REST, for all tests that only ask: `affine` (version 123), `ranker` (1), `spinner` (1)."""
+    base = tmp_path_factory.mktemp("standard")
+    models.affine(base / "affine" / "00000123")
+    models.ranker(base / "ranker" / "1")
+    models.spinner(base / "spinner" / "1")
+    config = write_config(
+        base / "models.config",
+        {name: base / name for name in ("affine", "ranker", "spinner")},
+        {"affine": 'version_labels { key: "stable" value: 123 }'},
+    )
+    monitoring = base / "monitoring.config"
+    monitoring.write_text("prometheus_config { enable: true }")
+    server = Server(
+        base / "server.log",
+        f"--model_config_file={config}",
+        f"--monitoring_config_file={monitoring}",
+        "--enable_grpc_healthcheck_service",
+        "--rest_api_enable_cors_support",
+        rest=True,
+    )
+    yield server.wait_ready()
+    assert server.stop() == 0
+
+
+class Asking:
+    """Builds requests."""
+
+    def __init__(self, tf: Any) -> None:
+        self.tf = tf
+        self.predict_pb2 = importlib.import_module("tensorflow_serving.apis.predict_pb2")
+
+    def predict(
+        self,
+        name: str,
+        *,
+        signature: str = "",
+        version: int | None = None,
+        label: str = "",
+        outputs: tuple[str, ...] = (),
+        **inputs: Any,
+    ) -> Any:
+        """A PredictRequest; an input is a TensorProto or what `make_tensor_proto` takes, float32 by default."""
+        made = self.predict_pb2.PredictRequest()
+        made.model_spec.name = name
+        made.model_spec.signature_name = signature
+        if version is not None:
+            made.model_spec.version.value = version
+        if label:
+            made.model_spec.version_label = label
+        for alias, value in inputs.items():
+            proto = value if hasattr(value, "tensor_shape") else self.tf.make_tensor_proto(value)
+            made.inputs[alias].CopyFrom(proto)
+        made.output_filter.extend(outputs)
+        return made
+
+    def recommend(self, history: list[str], exclude: list[str], k: int, *, scalar: bool = False) -> Any:
+        """A request to `ranker` as our front sends it, or with a scalar `k`."""
+        count = self.tf.make_tensor_proto(k if scalar else [k], dtype=self.tf.int32)
+        return self.predict("ranker", signature="recommend", history=[history], exclude=[exclude], k=count)
+
+    @staticmethod
+    def failure(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
+        """The status and the message of a call that must fail."""
+        with pytest.raises(grpc.RpcError) as caught:
+            call()
+        error: Any = caught.value
+        return error.code(), error.details()
+
+
+@pytest.fixture(scope="session")
+def ask(tf: Any) -> Asking:
+    """Builds requests for a test."""
+    return Asking(tf)
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., None]:
+    """Waits for something to come true."""
+
+    def wait(condition: Callable[[], object], *, timeout_s: float = 60) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.05)  # between questions, not instead of one
+
+    return wait
+
+
+class Rest:
+    """A client of a server's HTTP port."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def wait_ready(self, timeout_s: float = 10) -> "Rest":
+        """Waits until the port is open, which is right after the gRPC port."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout_s).close()
+            except OSError:
+                assert time.monotonic() < deadline, "the HTTP port did not open"
+            else:
+                return self
+
+    def send(
+        self, method: str, path: str, body: str | bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, dict[str, str], str]:
+        """The status, the headers and the text of the answer."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read().decode("utf-8")
+
+    def get(self, path: str) -> tuple[int, Any]:
+        """The status and the JSON of the answer."""
+        status, _, text = self.send("GET", path)
+        return status, json.loads(text)
+
+    def post(self, path: str, document: Any) -> tuple[int, Any]:
+        """Sends JSON; a string or bytes go as they are."""
+        body = document if isinstance(document, str | bytes) else json.dumps(document)
+        status, _, text = self.send("POST", path, body)
+        return status, json.loads(text)
+
+
+StartRest = Callable[..., tuple[Server, Rest]]
+
+
+@pytest.fixture(scope="module")
+def start_rest(start_server: StartServer) -> StartRest:
+    """Starts a model server with an HTTP port, and returns it with a client of that port."""
+
+    def start(*flags: str) -> tuple[Server, Rest]:
+        server = start_server(*flags, rest=True)
+        return server, Rest(server.rest_port).wait_ready()
+
+    return start
 
 
 @pytest.fixture(scope="session")
@@ -187,6 +369,22 @@ class Models:
         tf.saved_model.save(
             module, str(folder), signatures={"serving_default": module.recommend, "recommend": module.recommend}
         )
+        return folder
+
+    def spinner(self, folder: Path) -> Path:
+        """A model that counts to n: y [B] = x, after n steps of a loop, some 0.2 million a second."""
+        tf = self._tf
+
+        class Spinner(tf.Module):  # type: ignore[name-defined,misc]
+            @tf.function(
+                input_signature=[tf.TensorSpec([None], tf.float32, name="x"), tf.TensorSpec([], tf.float32, name="n")]
+            )
+            def spin(self, x: Any, n: Any) -> dict[str, Any]:
+                (steps,) = tf.while_loop(lambda i: i < n, lambda i: (i + 1.0,), (tf.constant(0.0),))
+                return {"y": x + 0.0 * steps}
+
+        module = Spinner()
+        tf.saved_model.save(module, str(folder), signatures={"serving_default": module.spin})
         return folder
 
 
