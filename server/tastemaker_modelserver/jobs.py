@@ -12,7 +12,8 @@ from typing import Any
 
 from tastemaker_modelserver.errors import CancelledCallError, DeadlineError, ServingError, as_serving_error
 from tastemaker_modelserver.manager import Lease
-from tastemaker_modelserver.merging import NO_PADDING, Padding, merge, split
+from tastemaker_modelserver.merging import merge, split
+from tastemaker_modelserver.padding import NO_PADDING, Padding
 from tastemaker_modelserver.servable import Servable
 from tastemaker_modelserver.signatures import Grouping, Output, Rule, Signature
 from tastemaker_modelserver.tensors import Array, decode
@@ -98,7 +99,7 @@ def run_jobs(jobs: Sequence[Job], padding: Padding = NO_PADDING) -> list[Outcome
     if len(live) > 1 or (live and padding.allowed_rows):
         try:
             results = _run_together(live, padding)
-        except ServingError as error:
+        except Exception as error:  # a worker must outlive it; alone, each job gets its own
             _log.debug("A batch of %d calls failed, each runs alone: %s", len(live), error)
     return [results[id(job)] if id(job) in results else _run_alone(job) for job in jobs]
 

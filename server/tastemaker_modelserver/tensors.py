@@ -63,17 +63,18 @@ def decode(proto: Any, alias: str) -> Array:
     """
     shape = shape_of(proto)
     typed = _TYPED.get(proto.dtype)
-    if typed is not None and not proto.tensor_content:
-        values = getattr(proto, typed[0])
-        if len(values) == _size(shape):
-            return np.array(list(values), dtype=typed[1]).reshape(shape)
-    if any(size < 0 for size in shape):
+    if min(shape, default=0) < 0:
         raise InvalidArgumentError(f"tensor parsing error: {alias}: shape {list(shape)} has a negative size")
     try:
+        if typed is not None and not proto.tensor_content:
+            values = getattr(proto, typed[0])
+            size = _size(shape)
+            if len(values) >= size:  # TensorFlow ignores what the shape has no room for
+                return np.array(values[:size], dtype=typed[1]).reshape(shape)
         if proto.dtype == types_pb2.DT_STRING and proto.tensor_content:
             return np.array(_split_strings(proto.tensor_content, _size(shape)), dtype=np.object_).reshape(shape)
         array: Array = tf.make_ndarray(proto)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InvalidArgumentError(f"tensor parsing error: {alias}: {error}") from error
     if array.shape != shape:  # too many values: NumPy and TensorFlow would each do something else with them
         raise InvalidArgumentError(f"tensor parsing error: {alias}: the values do not fill the shape {list(shape)}")
@@ -94,17 +95,19 @@ def concatenate(protos: Sequence[Any], alias: str) -> Array:
     typed = _TYPED.get(first.dtype)
     if typed is not None:
         values: list[Any] = []
-        rows = size = 0
+        rows = 0
+        inner = shape_of(first)[1:]
+        width = _size(inner)
         for proto in protos:
-            if proto.tensor_content:
+            count = proto.tensor_shape.dim[0].size
+            sent = getattr(proto, typed[0])
+            # Each by itself: what one caller sent too much must not fill what another left to be repeated.
+            if proto.tensor_content or count < 0 or width < 0 or len(sent) != count * width:
                 break
-            values.extend(getattr(proto, typed[0]))
-            rows += proto.tensor_shape.dim[0].size
+            values.extend(sent)
+            rows += count
         else:
-            shape = (rows, *shape_of(first)[1:])
-            size = _size(shape)
-            if size == len(values):
-                return np.array(values, dtype=typed[1]).reshape(shape)
+            return np.array(values, dtype=typed[1]).reshape((rows, *inner))
     return np.concatenate([decode(proto, alias) for proto in protos])
 
 
