@@ -12,8 +12,7 @@ from typing import Any
 
 from tastemaker_modelserver.errors import CancelledCallError, DeadlineError, ServingError, as_serving_error
 from tastemaker_modelserver.manager import Lease
-from tastemaker_modelserver.merging import merge, split
-from tastemaker_modelserver.padding import NO_PADDING, Padding
+from tastemaker_modelserver.merging import NO_PADDING, Padding, merge, split
 from tastemaker_modelserver.servable import Servable
 from tastemaker_modelserver.signatures import Grouping, Output, Rule, Signature
 from tastemaker_modelserver.tensors import Array, decode
