@@ -46,7 +46,7 @@ class Counter:
         with self._lock:
             cells = dict(self._cells)
         for labels, value in cells.items():
-            yield f"{self.name}{{{_pairs(self._labels, labels)}}} {value:g}"
+            yield f"{self.name}{{{_pairs(self._labels, labels)}}} {value:.0f}"
 
 
 class Gauge(Counter):

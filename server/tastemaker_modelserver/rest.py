@@ -153,7 +153,7 @@ class RestServer:
             text = error_json(failure.message)
         else:
             if verb in ("", "metadata"):  # the others are counted where they run
-                self._metrics.request_latency.observe((time.monotonic() - started_s) * 1e6, name, verb, "REST")
+                self._metrics.request_latency.observe((time.monotonic() - started_s) * 1e6, name, "", "REST")
         self._metrics.request_count.add(name, status)
         response = web.Response(status=code, text=text, content_type="application/json", headers=self._cors)
         response.enable_compression()

@@ -26,7 +26,7 @@ class Runner:
 
         Args:
             job: Checked; the executor takes over its lease.
-            api: `Predict`, `Classify`, …, for the metrics.
+            api: `Predict`, `Classify`, …, for the metrics; over REST in lower case.
             entrypoint: `GRPC` or `REST`, for the metrics.
             started_s: When the call came in, on the `time.monotonic` clock.
 
@@ -46,7 +46,8 @@ class Runner:
         finally:
             self._metrics.version_request_count.add(job.model, version, signature, api, status)
         latency_us = (time.monotonic() - started_s) * 1e6
-        self._metrics.runtime_latency.observe(job.runtime_s * 1e6, job.model, api, "TF1")
+        # TensorFlow Serving names a request over REST `predict`, but its run `Predict`, as over gRPC.
+        self._metrics.runtime_latency.observe(job.runtime_s * 1e6, job.model, api[:1].upper() + api[1:], "TF1")
         self._metrics.request_latency.observe(latency_us, job.model, api, entrypoint)
         self._metrics.version_request_latency.observe(latency_us, job.model, version, signature, api)
         return answer
