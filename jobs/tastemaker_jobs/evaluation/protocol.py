@@ -27,6 +27,11 @@ class Protocol:
     shows: str
     """What a good figure means, in a sentence."""
 
+    @property
+    def longest_list(self) -> int:
+        """How many items to ask for: the largest k of the metrics."""
+        return max(int(name.partition("@")[2]) for name in self.metrics)
+
     def split(self, ratings: Ratings) -> Split:
         """The split that models are trained and judged on. The same for the same ratings, whoever asks.
 
