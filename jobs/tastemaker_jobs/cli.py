@@ -121,6 +121,11 @@ def _parser() -> argparse.ArgumentParser:
         " version's",
     )
     evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json and report.html into this folder")
+    evaluate.add_argument("--report", type=Path, metavar="FILE", help="write the report, one HTML file, here")
+    evaluate.add_argument(
+        "--items", type=Path, metavar="FILE", help="a CSV file with item_id and title, for the report's example users"
+    )
+    evaluate.add_argument("--images", type=Path, metavar="DIR", help="a folder of <item_id>.jpg, for the same")
     return parser
 
 

@@ -75,13 +75,13 @@ def test_seen_items_are_not_asked_for_and_users_with_nothing_else_are_left_out()
     split = Split(
         "temporal",
         train=part(("u", "a", 1), ("v", "a", 1)),
-        valid=part(("u", "b", 2)),
+        valid=part(("u", "b", 2), ("u", "a", 2), ("u", "d", 2)),
         test=part(("u", "a", 3), ("u", "c", 3), ("v", "a", 4), ("new", "a", 5)),
     )
     questions = protocol.test_questions(split)
-    assert questions.histories == {"u": ["a", "b"], "new": []}
+    assert questions.histories == {"u": ["a", "b", "a", "d"], "new": []}
     assert questions.wanted == {"u": {"c"}, "new": {"a"}}
-    assert protocol.validation_targets(split) == ({"u": ["a"], "v": ["a"]}, {"u": "b"})
+    assert protocol.validation_targets(split) == ({"u": ["a"], "u\n1": ["a"]}, {"u": "b", "u\n1": "d"})
 
 
 @pytest.mark.parametrize(

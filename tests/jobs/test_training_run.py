@@ -100,13 +100,24 @@ def test_every_protocol_trains_and_evaluates_what_it_trained(protocol, tmp_path,
     where = ["--models-dir", str(tmp_path / "models"), "--protocol", protocol]
     where += ["--ratings", str(write_ratings(synthetic_ratings(seed=3, users=60), tmp_path / "films.csv"))]
     assert main(["train", "autoencoder", "--no-ray", "--epochs", "1", *where]) == 0
-    assert main(["evaluate", "autoencoder", "--out", str(tmp_path / "out"), *where]) == 0
+    report = tmp_path / "pages" / "report.html"
+    argv = ["evaluate", "autoencoder", f"{tmp_path}/models/autoencoder/1", "--out", str(tmp_path / "out")]
+    assert main([*argv, "--report", str(report), *where]) == 0
     assert f"films, {protocol}" in capsys.readouterr().out
+    assert "Learning curves" in report.read_text()
+    assert report.read_bytes() == (tmp_path / "out" / "report.html").read_bytes()
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert list(content["models"]) == ["popularity", "autoencoder/1"]
     other = "temporal" if protocol != "temporal" else "leave-last-out"
     assert main(["evaluate", "autoencoder", *where, "--protocol", other]) == 1
     assert "leaks test data into training" in capsys.readouterr().err
+
+
+def test_versions_of_one_name_are_told_apart_by_their_path(tmp_path):
+    from tastemaker_jobs.commands.evaluate import _labelled
+
+    folders = [tmp_path / "a" / "rnn" / "1", tmp_path / "b" / "rnn" / "1", tmp_path / "b" / "cnn" / "1"]
+    assert list(_labelled([*folders, folders[0]])) == ["a/rnn/1", "b/rnn/1", "cnn/1"]
 
 
 def test_training_on_a_split_that_leaks_is_refused(tmp_path, monkeypatch):

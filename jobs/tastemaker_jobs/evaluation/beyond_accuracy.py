@@ -15,8 +15,7 @@ __all__ = ["MEANINGS", "TrainingItems", "describe_lists"]
 
 MEANINGS = {
     "coverage": "share of the training part's items that are in anyone's first ten",
-    "novelty": "mean -log2 of the share of training users who have the item: 1 is had by every second user, 2 by each"
-    " fourth",
+    "novelty": "mean -log2 of an item's share of the training users: 1 where half of them have it, 2 where a quarter",
     "diversity": "1 less the mean cosine of two items of a list, by the training users they share: 0 all alike, 1 no"
     " user in common",
     "popularity lift": "mean popularity of what is listed over that of what the users have, less 1: 0 follows their"

@@ -44,6 +44,7 @@ class Protocol:
         return next(self.splits(ratings.without_repeats()))
 
 
+_TARGETS_PER_USER = 10
 _TOP_TEN = ("ndcg@10", "hr@10", "mrr@10", "recall@20")
 _PROTOCOLS = (
     Protocol(
@@ -89,20 +90,27 @@ def test_questions(split: Split) -> Questions:
 
 
 def validation_targets(split: Split) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """What training stops by: one validation item of each user, and what comes before it.
+    """What training stops by: a question for each validation item, of each user the first ten.
+
+    Ten, because where few users validate, one item of each would decide by luck; no more, because they are asked after
+    every epoch. An item that the user has had before is not asked for.
 
     Returns:
-        User to history, oldest first, for all users of the training part and of the validation part; user to the first
-        validation item that is not in the history.
+        Question to what comes before it, oldest first; question to item. A question is called by its user's id, and
+        by a number besides from the second one on.
 
     Raises:
         TooFewRatingsError: The split has validation events, and not one of them can be asked for.
     """
     histories = Ratings.joined(split.train, split.fold_in).in_time_order().histories()
+    asked: dict[str, list[str]] = {}
     held_out: dict[str, str] = {}
-    for user, item in zip(split.valid.user_id, split.valid.item_id, strict=True):
-        if item not in histories.setdefault(user, []):
-            held_out.setdefault(user, item)
+    for user, items in split.valid.histories().items():
+        history = histories.get(user, [])
+        fresh = [item for item in dict.fromkeys(items) if item not in set(history)]
+        for number, item in enumerate(fresh[:_TARGETS_PER_USER]):
+            question = f"{user}\n{number}" if number else user  # no id has a line break in it
+            asked[question], held_out[question] = history, item
     if len(split.valid) and not held_out:
         raise TooFewRatingsError("Every validation item is one that its user had before. Give more ratings.")
-    return histories, held_out
+    return asked, held_out
