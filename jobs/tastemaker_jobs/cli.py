@@ -12,6 +12,7 @@ from typing import Any
 
 from tastemaker_jobs.environment import quiet_libraries
 from tastemaker_jobs.errors import TastemakerJobsError
+from tastemaker_jobs.evaluation.protocol import PROTOCOLS
 from tastemaker_jobs.models import MODEL_NAMES, check_model_name
 
 __all__ = ["main"]
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     quiet_libraries()
     try:
         for name in arguments.get("models", ()):
-            check_model_name(name)
+            if command == "train" or "/" not in name:  # `evaluate` takes paths as well
+                check_model_name(name)
         _run(command, arguments)
     except TastemakerJobsError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -87,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
         help="where models are published (default: models)",
     )
     models.add_argument(
+        "--protocol",
+        choices=sorted(PROTOCOLS),
+        default="leave-last-out",
+        help="how the ratings are divided into training, validation and test (default: leave-last-out)",
+    )
+    models.add_argument(
         "--seed", type=_whole(0), default=0, metavar="N", help="one seed gives one result: 0 or more (default: 0)"
     )
 
@@ -106,7 +114,18 @@ def _parser() -> argparse.ArgumentParser:
         " run, or the one that this process is a job of",
     )
 
-    commands.add_parser("evaluate", parents=[data, models], help="judge the newest version of models beside popularity")
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=[data, models],
+        help="judge models beside popularity and each other; MODEL may also be the path of a model's folder or of a"
+        " version's",
+    )
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json and report.html into this folder")
+    evaluate.add_argument("--report", type=Path, metavar="FILE", help="write the report, one HTML file, here")
+    evaluate.add_argument(
+        "--items", type=Path, metavar="FILE", help="a CSV file with item_id and title, for the report's example users"
+    )
+    evaluate.add_argument("--images", type=Path, metavar="DIR", help="a folder of <item_id>.jpg, for the same")
     return parser
 
 

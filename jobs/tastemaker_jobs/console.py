@@ -18,6 +18,9 @@ from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 __all__ = ["figures_table", "note", "print_path", "print_table", "progress"]
 
 
+_NO_LIMIT = 10_000  # characters, more than any table has
+
+
 def note(text: str) -> None:
     """One line of explanation."""
     Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
@@ -31,7 +34,7 @@ def print_path(path: Path) -> None:
 def print_table(table: Table) -> None:
     """A table, as wide as it needs to be."""
     console = Console()
-    needed = console.measure(table).maximum
+    needed = Console(width=_NO_LIMIT).measure(table).maximum
     Console(width=max(console.width, needed)).print(table)
 
 

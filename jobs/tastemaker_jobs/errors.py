@@ -6,6 +6,7 @@
     │   ├── ChecksumError             the bytes are not the data set that they claim to be
     │   ├── DatasetUnavailableError   no source could give the data set
     │   └── TooFewRatingsError        nothing to train or to test on
+    ├── LeakageError                  a model would be judged by what it has seen; lists how
     ├── UnknownModelError             no model of that name
     ├── ConfigError                   a training setting is out of range
     ├── TrainingDivergedError         the loss became NaN or infinite
@@ -19,6 +20,7 @@
 Each message is one or more whole sentences for the person at the terminal: what is wrong, where, and what to do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DatasetUnavailableError",
+    "LeakageError",
     "ModelLoadError",
     "ModelsDirError",
     "NoVersionError",
@@ -97,6 +100,20 @@ class DatasetUnavailableError(DataError):
 
 class TooFewRatingsError(DataError):
     """There is nothing to train on."""
+
+
+class LeakageError(TastemakerJobsError):
+    """A model would be judged by what it has seen. Nothing was judged."""
+
+    def __init__(self, what: str, leaks: Sequence[str], fix: str) -> None:
+        self.what = what
+        self.leaks = tuple(leaks)
+        self.fix = fix
+        places = "\n".join(f"  {leak}" for leak in leaks)
+        super().__init__(f"{what} leaks test data into training.\n{places}\n{fix}")
+
+    def __reduce__(self) -> tuple[object, ...]:  # args hold the text alone, and Ray pickles errors on their way home
+        return type(self), (self.what, self.leaks, self.fix)
 
 
 class UnknownModelError(TastemakerJobsError):

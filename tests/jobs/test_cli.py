@@ -40,6 +40,7 @@ def test_help_needs_no_heavy_import():
         (["fetch", "ml-1b"], "ml-100k"),
         (["train", "rnn", "--epochs", "0"], "'0' is not a whole number of 1 to"),
         (["train", "rnn", "--seed", "-1"], "'-1' is not a whole number of 0 to"),
+        (["evaluate", "rnn", "--protocol", "random"], "invalid choice: 'random'"),
         (["train", "rnn", "--seed", "x"], "'x' is not a whole number"),
         (["train", "rnn", "--no-ray", "--address", "10.0.0.1:6379"], "not allowed with"),
     ],
@@ -76,6 +77,29 @@ def test_models_folder_that_cannot_be_written_stops_before_training(ratings_csv,
 def test_nothing_published_says_how_to_train(tmp_path, capsys):
     error = error_of(["evaluate", "rnn", "--models-dir", str(tmp_path)], capsys)
     assert "tastemaker-jobs train rnn" in error
+
+
+def test_path_without_a_version_is_named(tmp_path, capsys):
+    assert f"{tmp_path}/nothing has no version" in error_of(["evaluate", f"{tmp_path}/nothing"], capsys)
+
+
+def test_broken_training_record_is_named(ratings_csv, tmp_path, capsys):
+    (tmp_path / "rnn" / "3").mkdir(parents=True)
+    (tmp_path / "rnn" / "3" / "manifest.json").write_text("{}")
+    (tmp_path / "rnn" / "3" / "training.json").write_text('{"protocol": "temporal"}')
+    error = error_of(["evaluate", f"{tmp_path}/rnn/3", "--ratings", str(ratings_csv)], capsys)
+    assert error.startswith(f"error: {tmp_path}/rnn/3/training.json cannot be read")
+
+
+def test_model_of_another_split_is_refused_before_tensorflow_starts(ratings_csv, tmp_path, capsys):
+    (tmp_path / "rnn" / "3").mkdir(parents=True)
+    (tmp_path / "rnn" / "3" / "manifest.json").write_text(
+        '{"name": "rnn", "data_window": {"dataset": "other", "last_event_time": "2030-01-01T00:00:00Z"}}'
+    )
+    error = error_of(["evaluate", "rnn", "--ratings", str(ratings_csv), "--models-dir", str(tmp_path)], capsys)
+    assert "error: rnn/3 leaks test data into training." in error
+    assert "another file (other)" in error
+    assert "starting TensorFlow" not in error
 
 
 def test_broken_manifest_is_named(ratings_csv, tmp_path, capsys):

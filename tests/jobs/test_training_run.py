@@ -1,15 +1,21 @@
 """From a ratings file to a published version, in one process."""
 
+import dataclasses
 import json
 import tomllib
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from tastemaker_jobs.cli import main
+from tastemaker_jobs.data.ratings import Ratings
+from tastemaker_jobs.data.splits import Split
 from tastemaker_jobs.data.vocabulary import Vocabulary
-from tastemaker_jobs.errors import ModelLoadError, TooFewRatingsError, TrainingDivergedError
+from tastemaker_jobs.errors import LeakageError, ModelLoadError, TooFewRatingsError, TrainingDivergedError
+from tastemaker_jobs.evaluation.protocol import PROTOCOLS
 from tastemaker_jobs.publishing.manifests import read_manifest
+from tastemaker_jobs.publishing.training_records import read_training_record
 from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
 from tastemaker_jobs.training.progress import EpochEvent, StageEvent
 from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
@@ -79,6 +85,55 @@ def test_stages_and_epochs_are_reported(run):
     epochs = [event for event in events if isinstance(event, EpochEvent)]
     assert [event.epoch for event in epochs] == [1, 2, 3][: result.trained.epochs]
     assert all(event.epochs == 3 and event.loss > 0 and 0 <= event.valid_ndcg <= 1 for event in epochs)
+
+
+def test_training_record_has_the_split_and_each_epoch(run):
+    result, events = run
+    record = read_training_record(result.version_dir)
+    assert record.protocol == "leave-last-out"
+    reported = [(event.epoch, event.loss, event.valid_ndcg) for event in events if isinstance(event, EpochEvent)]
+    assert [(epoch.epoch, epoch.loss, epoch.valid_ndcg) for epoch in record.epochs] == reported
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_trains_and_evaluates_what_it_trained(protocol, tmp_path, capsys):
+    where = ["--models-dir", str(tmp_path / "models"), "--protocol", protocol]
+    where += ["--ratings", str(write_ratings(synthetic_ratings(seed=3, users=60), tmp_path / "films.csv"))]
+    assert main(["train", "autoencoder", "--no-ray", "--epochs", "1", *where]) == 0
+    report = tmp_path / "pages" / "report.html"
+    argv = ["evaluate", "autoencoder", f"{tmp_path}/models/autoencoder/1", "--out", str(tmp_path / "out")]
+    assert main([*argv, "--report", str(report), *where]) == 0
+    assert f"films, {protocol}" in capsys.readouterr().out
+    assert "Learning curves" in report.read_text()
+    assert report.read_bytes() == (tmp_path / "out" / "report.html").read_bytes()
+    content = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(content["models"]) == ["popularity", "autoencoder/1"]
+    other = "temporal" if protocol != "temporal" else "leave-last-out"
+    assert main(["evaluate", "autoencoder", *where, "--protocol", other]) == 1
+    assert "leaks test data into training" in capsys.readouterr().err
+
+
+def test_versions_of_one_name_are_told_apart_by_their_path(tmp_path):
+    from tastemaker_jobs.commands.evaluate import _labelled
+
+    folders = [tmp_path / "a" / "rnn" / "1", tmp_path / "b" / "rnn" / "1", tmp_path / "b" / "cnn" / "1"]
+    assert list(_labelled([*folders, folders[0]])) == ["a/rnn/1", "b/rnn/1", "cnn/1"]
+
+
+def test_training_on_a_split_that_leaks_is_refused(tmp_path, monkeypatch):
+    from tastemaker_jobs.training import run as training_run
+
+    def leaky(ratings: Ratings) -> Iterator[Split]:
+        yield dataclasses.replace(honest.split(ratings), train=ratings.in_time_order())
+
+    honest = PROTOCOLS["leave-last-out"]
+    leaking = dataclasses.replace(honest, splits=leaky)
+    monkeypatch.setattr(training_run, "PROTOCOLS", {"leave-last-out": leaking})
+    path = write_ratings(synthetic_ratings(seed=3), tmp_path / "films.csv")
+    request = TrainingRequest("autoencoder", path, "films", tmp_path / "models", seed=0)
+    with pytest.raises(LeakageError, match="duplicates"):
+        training_run.train_and_publish(request, lambda _: None)
+    assert not list((tmp_path / "models").rglob("[0-9]*"))
 
 
 def test_users_too_short_to_train_on_are_an_error(tmp_path):

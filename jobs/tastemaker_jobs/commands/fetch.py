@@ -18,6 +18,10 @@ class RatingsFile:
     """The file."""
     dataset: str
     """The name for manifests."""
+    items: Path | None = None
+    """A CSV file with item_id and title, if one belongs to it."""
+    images: Path | None = None
+    """A folder of <item_id>.jpg, if one belongs to it."""
 
 
 def fetch(*, data_dir: Path | None) -> None:
@@ -46,4 +50,8 @@ def ratings_file(*, ratings: Path | None, data_dir: Path | None) -> RatingsFile:
     if ratings is not None:
         return RatingsFile(ratings.resolve(), ratings.stem)
     data = obtain(data_dir=data_dir)
-    return RatingsFile(data.ratings_path, data.name)
+    # Posters are never downloaded: they are there where a folder of data has them.
+    folders = (data_dir, *environment.data_dir())
+    images = (folder / data.name / "images" for folder in folders if folder)
+    found = next((folder for folder in images if folder.is_dir()), None)
+    return RatingsFile(data.ratings_path, data.name, data.folder / "items.csv", found)

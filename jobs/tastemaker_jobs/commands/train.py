@@ -20,6 +20,7 @@ def train(
     ratings: Path | None,
     data_dir: Path | None,
     models_dir: Path,
+    protocol: str,
     seed: int,
     epochs: int | None,
     use_ray: bool,
@@ -33,7 +34,7 @@ def train(
         check_writable(models_dir / name)
     console.note(f"training {' and '.join(models)} on {data.dataset}; starting {'Ray' if use_ray else 'TensorFlow'}")
 
-    requests = [TrainingRequest(name, data.path, data.dataset, models_dir, seed, epochs) for name in models]
+    requests = [TrainingRequest(name, data.path, data.dataset, models_dir, seed, epochs, protocol) for name in models]
 
     def run(report: Report) -> list[TrainingResult]:
         if not use_ray:
@@ -49,7 +50,7 @@ def train(
         results = run(report)
     rows = [("popularity", results[0].popularity), *((result.model, result.figures) for result in results)]
     console.print_table(
-        console.figures_table(rows, title=f"{data.dataset}, leave-last-out, unseen items of the full catalogue")
+        console.figures_table(rows, title=f"{data.dataset}, {protocol}, unseen items of the full catalogue")
     )
     for result in results:
         trained = result.trained

@@ -7,7 +7,7 @@ import csv
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,33 @@ class Ratings:
             rows: [M] row numbers.
         """
         return Ratings(self.user_id[rows], self.item_id[rows], self.rating[rows], self.timestamp[rows])
+
+    @classmethod
+    def joined(cls, *parts: "Ratings") -> "Ratings":
+        """The rows of some ratings, one after the other.
+
+        Args:
+            parts: 1 or more; each may be empty.
+        """
+        return cls(*(np.concatenate([getattr(part, column.name) for part in parts]) for column in fields(cls)))
+
+    def where(self, mask: npt.NDArray[np.bool_]) -> "Ratings":
+        """The rows that a mask keeps, in order.
+
+        Args:
+            mask: [N].
+        """
+        return self.take(np.flatnonzero(mask))
+
+    def without_repeats(self) -> "Ratings":
+        """Each user, item and timestamp once, the first of them: a second one is the same event, written twice."""
+        seen: set[tuple[str, str, int]] = set()
+        keys = list(zip(self.user_id, self.item_id, self.timestamp.tolist(), strict=True))
+        first = np.zeros(len(keys), dtype=np.bool_)  # [N]
+        for row, key in enumerate(keys):
+            first[row] = key not in seen
+            seen.add(key)
+        return self if first.all() else self.where(first)
 
     def in_time_order(self) -> "Ratings":
         """Oldest first; rows of one timestamp keep their order."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tastemaker_jobs.errors import ModelsDirError, NoVersionError
 
-__all__ = ["Draft", "check_writable", "newest_version", "staged", "versions"]
+__all__ = ["Draft", "check_writable", "newest_version", "staged", "version_folder", "versions"]
 
 _STAGING_PREFIX = ".publishing-"
 _MUTEX = ".lock"
@@ -111,6 +111,22 @@ def newest_version(model_dir: Path) -> Path:
             " another folder with --models-dir."
         )
     return model_dir / str(found[-1])
+
+
+def version_folder(name: str, *, models_dir: Path) -> Path:
+    """The folder of a version that somebody named.
+
+    Args:
+        name: Of a model in `models_dir`; or, with a slash in it, the path of a model's folder or of a version's.
+        models_dir: Holds `<model>/<version>/`.
+
+    Raises:
+        NoVersionError: There is none.
+    """
+    if "/" not in name:
+        return newest_version(models_dir / name)
+    path = Path(name)
+    return path if path.name.isdecimal() and path.is_dir() else newest_version(path)
 
 
 def check_writable(models_dir: Path) -> None:

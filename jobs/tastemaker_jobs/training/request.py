@@ -24,6 +24,8 @@ class TrainingRequest:
     """0 or more. One seed gives one model."""
     epochs: int | None = None
     """In place of the model's own number; 1 or more."""
+    protocol: str = "leave-last-out"
+    """A name of `PROTOCOLS`: trained on the training part of its split, judged on its test part."""
 
 
 @dataclass(frozen=True)

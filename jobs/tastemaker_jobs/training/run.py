@@ -6,21 +6,23 @@ import keras
 
 from tastemaker.artefacts.v1 import manifest_pb2
 from tastemaker_jobs.data.ratings import read_ratings, sha256_of
-from tastemaker_jobs.data.splits import Split, leave_last_out
+from tastemaker_jobs.data.splits import Split
 from tastemaker_jobs.data.vocabulary import Vocabulary
 from tastemaker_jobs.errors import TooFewRatingsError
+from tastemaker_jobs.evaluation.leakage import check_fitted, check_split
 from tastemaker_jobs.evaluation.metrics import CUTOFF, judge
 from tastemaker_jobs.evaluation.popularity import popular_lists
-from tastemaker_jobs.evaluation.protocol import test_questions
+from tastemaker_jobs.evaluation.protocol import PROTOCOLS, test_questions, validation_targets
 from tastemaker_jobs.evaluation.served import SavedModel
 from tastemaker_jobs.models import model_class
 from tastemaker_jobs.models.recommender import Recommender
 from tastemaker_jobs.models.signatures import CONTRACT_VERSION, SIGNATURES, export_saved_model
 from tastemaker_jobs.publishing.manifests import as_toml, data_window, metrics, new_manifest, write_manifest
+from tastemaker_jobs.publishing.training_records import Epoch, write_training_record
 from tastemaker_jobs.publishing.versions import check_writable, staged, versions
 from tastemaker_jobs.publishing.warmup import write_warmup_requests
 from tastemaker_jobs.training.loop import fit
-from tastemaker_jobs.training.progress import Report, StageEvent
+from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 from tastemaker_jobs.training.request import Trained, TrainingRequest, TrainingResult
 from tastemaker_jobs.training.validation import Validation
 
@@ -39,10 +41,19 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
     """
     model_dir = request.models_dir / request.model
     check_writable(model_dir)
-    split = leave_last_out(read_ratings(request.ratings_path))
+    split = PROTOCOLS[request.protocol].split(read_ratings(request.ratings_path))
+    check_split(split)
     vocabulary = Vocabulary.of(split.train.item_id)
+    check_fitted(vocabulary.item_ids, split, name=request.model)
     model = _new_model(request, len(vocabulary))
-    trained = _train(model, split, vocabulary, request.seed, report)
+    epochs: list[Epoch] = []
+
+    def recorded(event: StageEvent | EpochEvent) -> None:
+        if isinstance(event, EpochEvent):
+            epochs.append(Epoch.of(event))
+        report(event)
+
+    trained = _train(model, split, vocabulary, request.seed, recorded)
     with staged(model_dir) as draft:
         report(StageEvent(request.model, "exporting"))
         version = draft.folder / "saved_model"
@@ -51,6 +62,7 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
             part.rename(draft.folder / part.name)
         version.rmdir()
         write_warmup_requests(draft.folder, name=request.model, item_ids=vocabulary.item_ids)
+        write_training_record(draft.folder, protocol=split.protocol, train=split.train, epochs=epochs)
         report(StageEvent(request.model, "evaluating"))
         questions = test_questions(split)
         figures = judge(SavedModel(draft.folder).lists(questions, k=CUTOFF), questions.wanted, seed=request.seed)
@@ -85,12 +97,11 @@ def _new_model(request: TrainingRequest, item_count: int) -> Recommender:
 
 def _train(model: Recommender, split: Split, vocabulary: Vocabulary, seed: int, report: Report) -> Trained:
     """Train on the training part alone; the validation part decides when to stop."""
-    histories = split.train.histories()
-    encoded = [vocabulary.encode(items) for items in histories.values()]
+    encoded = [vocabulary.encode(items) for items in split.train.histories().values()]
     if max(len(history) for history in encoded) < 2:
         raise TooFewRatingsError(
             "No user has two ratings to train on besides the two held out. Give a ratings file with longer histories."
         )
-    held_out = dict(zip(split.valid.user_id, split.valid.item_id, strict=True))
+    histories, held_out = validation_targets(split)
     report(StageEvent(model.name_in_registry, "training"))
     return fit(model, encoded, validation=Validation(vocabulary, histories, held_out), seed=seed, report=report)

@@ -1,0 +1,89 @@
+"""How a version was trained, beside it as `training.json`: which split, on exactly which events, epoch by epoch.
+
+The manifest says what a version is, for whoever serves it; this says what only an evaluation wants to know.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tastemaker_jobs.data.ratings import Ratings
+from tastemaker_jobs.errors import ModelLoadError
+from tastemaker_jobs.training.progress import EpochEvent
+
+__all__ = ["TRAINING_RECORD", "Epoch", "TrainingRecord", "fingerprint", "read_training_record", "write_training_record"]
+
+TRAINING_RECORD = "training.json"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training data."""
+
+    epoch: int
+    """From 1."""
+    loss: float
+    """Mean training loss."""
+    valid_ndcg: float | None
+    """NDCG@10 on the validation items, 0 to 1; None where there are none."""
+    seconds: float
+    """How long it took."""
+
+    @classmethod
+    def of(cls, event: EpochEvent) -> "Epoch":
+        """What an event says. NaN becomes None, which JSON has a word for."""
+        valid = None if event.valid_ndcg != event.valid_ndcg else event.valid_ndcg
+        return cls(event.epoch, event.loss, valid, event.seconds)
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """How a version was trained."""
+
+    protocol: str
+    """The split whose training part it was trained on."""
+    train_sha256: str
+    """`fingerprint` of that part."""
+    epochs: tuple[Epoch, ...]
+    """In order; empty for a model that is computed in one go."""
+
+
+def fingerprint(ratings: Ratings) -> str:
+    """The hex SHA-256 of rows in their order: equal for equal events, another for one that is more, less or moved."""
+    digest = hashlib.sha256()
+    columns = (ratings.user_id, ratings.item_id, ratings.rating.tolist(), ratings.timestamp.tolist())
+    for row in zip(*columns, strict=True):
+        digest.update("\0".join(map(str, row)).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_training_record(folder: Path, *, protocol: str, train: Ratings, epochs: Iterable[Epoch]) -> None:
+    """Write training.json into a version's folder.
+
+    Args:
+        folder: Of the version, before it is published.
+        protocol: The split's name.
+        train: What was trained on.
+        epochs: In order.
+    """
+    record = TrainingRecord(protocol, fingerprint(train), tuple(epochs))
+    (folder / TRAINING_RECORD).write_text(json.dumps(asdict(record), indent=1) + "\n")
+
+
+def read_training_record(folder: Path) -> TrainingRecord | None:
+    """A version's record; None for versions from before there were any.
+
+    Raises:
+        ModelLoadError: It is broken.
+    """
+    path = folder / TRAINING_RECORD
+    if not path.exists():
+        return None
+    try:
+        content = json.loads(path.read_text())
+        epochs = tuple(Epoch(**epoch) for epoch in content["epochs"])
+        return TrainingRecord(str(content["protocol"]), str(content["train_sha256"]), epochs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelLoadError(f"{path} cannot be read: {error}. Train the model anew.") from error
