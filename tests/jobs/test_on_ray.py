@@ -1,5 +1,6 @@
 """Training on Ray: on a Ray of its own, with workers killed, and as a submitted job."""
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -119,9 +120,9 @@ def answers(url: str) -> bool:
         return False
 
 
-@pytest.fixture
-def ray_head(child_environment, processes) -> Iterator[tuple[str, dict[str, str]]]:
-    """A Ray head with the job API on free ports; its address, and the environment for commands that talk to it."""
+@contextlib.contextmanager
+def ray_head(child_environment: dict[str, str]) -> Iterator[tuple[str, dict[str, str], subprocess.Popen[str]]]:
+    """A Ray head with the job API on free ports; its address, the environment for commands that talk to it, itself."""
     names = ("port", "dashboard-port", "ray-client-server-port", "dashboard-agent-listen-port", "metrics-export-port")
     ports = dict(zip(names, free_ports(len(names)), strict=True))
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets lie in it, and their paths must be short
@@ -156,29 +157,35 @@ def ray_head(child_environment, processes) -> Iterator[tuple[str, dict[str, str]
                 break
             assert head.poll() is None, log.read_text()
             assert time.monotonic() < deadline, listed.stderr
-        yield address, environment
+        yield address, environment, head
     finally:
-        started = [*psutil.Process(head.pid).children(recursive=True)] if head.poll() is None else []
-        head.terminate()
-        _, alive = psutil.wait_procs([psutil.Process(head.pid), *started], timeout=20)
+        started = []
+        if head.poll() is None:
+            process = psutil.Process(head.pid)
+            started = [process, *process.children(recursive=True)]
+            head.terminate()
+        _, alive = psutil.wait_procs(started, timeout=20)
         for process in alive:
             process.kill()
         head.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_submitted_job_trains_and_publishes(ray_head, ratings_csv, tmp_path):
-    address, environment = ray_head
+def test_submitted_job_trains_and_publishes(child_environment, processes, ratings_csv, tmp_path):
     train = ["tastemaker-jobs", "train", "autoencoder", "--epochs", "2"]
     where = ["--ratings", str(ratings_csv), "--models-dir", str(tmp_path / "models")]
-    done = subprocess.run(
-        ["ray", "job", "submit", "--address", address, "--", *train, *where],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    for _ in range(2):
+        with ray_head(child_environment) as (address, environment, head):
+            done = subprocess.run(
+                ["ray", "job", "submit", "--address", address, "--", *train, *where],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=200,
+                check=False,
+            )
+            if head.poll() is None:  # a head can die on a machine under heavy load; our job is what is tested here
+                break
     assert done.returncode == 0, done.stdout + done.stderr
     assert "popularity" in done.stdout
     assert versions(tmp_path / "models" / "autoencoder") == [1]
