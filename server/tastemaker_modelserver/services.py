@@ -64,17 +64,17 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     async def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
         return await self._run(context, request, request.model_spec.name, "Predict", self._predictor.job)
 
-    async def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
         return await self._run(context, request, request.model_spec.name, "Classify", self._examples.classify)
 
-    async def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
         return await self._run(context, request, request.model_spec.name, "Regress", self._examples.regress)
 
-    async def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
         name = request.tasks[0].model_spec.name if request.tasks else ""
         return await self._run(context, request, name, "MultiInference", self._examples.multi_inference)
 
-    async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
         try:
             return model_metadata(request, self._lookup)
         except ServingError as error:
@@ -102,13 +102,13 @@ class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignor
         self._served = served
         self._metrics = metrics
 
-    async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
         try:
             return model_status(request, self._states)
         except ServingError as error:
             return await _fail(context, error)
 
-    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
+    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
         before = {name: self._metrics.total(name) for name in request.metric_names}
         try:
             await self._reload(request.config, _deadline_of(context, time.monotonic()))

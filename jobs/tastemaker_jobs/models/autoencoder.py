@@ -54,6 +54,7 @@ class Autoencoder(Recommender):
         self.encoder.build((None, item_count))
         self.decoder.build((None, config.hidden_size))
 
+    # ARG002: every model gets the generator; here dropout does what differs between epochs.
     def examples(self, histories: Sequence[npt.NDArray[np.int32]], rng: np.random.Generator) -> Examples:  # noqa: ARG002
         """Each user's items, left-padded to the longest history."""
         longest = max(len(history) for history in histories)
