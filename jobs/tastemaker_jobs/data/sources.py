@@ -73,8 +73,7 @@ class GroupLensSource:
     def read(self) -> MovieLens:
         """Download and unpack it."""
         try:
-            # The scheme is checked in the constructor.
-            # S310: the URL is ours, or a test's own server; no caller names it.
+            # S310: the scheme is checked in the constructor.
             with urllib.request.urlopen(self._url, timeout=self._timeout_seconds) as response:  # noqa: S310
                 archive: bytes = response.read(_MAX_ARCHIVE_BYTES + 1)
         except OSError as error:
