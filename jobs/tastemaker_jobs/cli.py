@@ -1,19 +1,18 @@
-"""The command `tastemaker-jobs`: arguments, exit status, and one line for each error.
+"""The command `tastemaker-jobs`: exit status, and one line for each error. Arguments are `arguments`' matter.
 
 Exit status: 0 done, 1 an error that is named on stderr, 2 wrong arguments, 130 interrupted. TensorFlow and Ray are
-imported only by the command that needs them, so help and wrong arguments answer at once.
+imported only by the command that needs them.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tastemaker_jobs.arguments import check_combination, parser
 from tastemaker_jobs.environment import quiet_libraries
 from tastemaker_jobs.errors import TastemakerJobsError
-from tastemaker_jobs.evaluation.protocol import PROTOCOLS
-from tastemaker_jobs.models import MODEL_NAMES, check_model_name
+from tastemaker_jobs.models import check_model_name
 
 __all__ = ["main"]
 
@@ -27,14 +26,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    arguments = vars(_parser().parse_args(argv))
+    arguments_parser = parser()
+    arguments = vars(arguments_parser.parse_args(argv))
+    check_combination(arguments_parser, arguments)
     command = arguments.pop("command")
     quiet_libraries()
     try:
         for name in arguments.get("models", ()):
-            if command == "train" or "/" not in name:  # `evaluate` takes paths as well
+            if command != "evaluate" or "/" not in name:  # `evaluate` takes paths as well
                 check_model_name(name)
-        _run(command, arguments)
+        _COMMANDS[command](arguments)
     except TastemakerJobsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -44,104 +45,77 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(command: str, arguments: dict[str, Any]) -> None:
-    if command == "fetch":
-        from tastemaker_jobs.commands.fetch import fetch
+def _fetch(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.fetch import fetch
 
-        arguments.pop("dataset")
-        fetch(**arguments)
-    elif command == "train":
-        from tastemaker_jobs.commands.train import train
-
-        train(**arguments)
-    else:
-        from tastemaker_jobs.commands.evaluate import evaluate
-
-        evaluate(**arguments)
+    fetch(data_dir=arguments["data_dir"])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="tastemaker-jobs", description="Get data, train models, judge them, publish them."
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    data = argparse.ArgumentParser(add_help=False)
-    data.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="a folder that holds ml-100k/ratings.csv and items.csv; also TASTEMAKER_DATA_DIR. Default: the cache,"
-        " ../shared/data where it exists, GroupLens, a PyPI package, in this order",
-    )
-    models = argparse.ArgumentParser(add_help=False)
-    models.add_argument("models", nargs="+", metavar="MODEL", help=f"one or more of {', '.join(MODEL_NAMES)}")
-    models.add_argument(
-        "--ratings",
-        type=Path,
-        metavar="FILE",
-        help="a CSV file with user_id, item_id, rating, timestamp, in place of MovieLens 100K",
-    )
-    models.add_argument(
-        "--models-dir",
-        type=Path,
-        default=Path("models"),
-        metavar="DIR",
-        help="where models are published (default: models)",
-    )
-    models.add_argument(
-        "--protocol",
-        choices=sorted(PROTOCOLS),
-        default="leave-last-out",
-        help="how the ratings are divided into training, validation and test (default: leave-last-out)",
-    )
-    models.add_argument(
-        "--seed", type=_whole(0), default=0, metavar="N", help="one seed gives one result: 0 or more (default: 0)"
+def _train(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.train import train
+
+    models, out = arguments["models"], arguments["out"]
+    models_dir: Path = arguments["models_dir"]
+    train(
+        models=models,
+        data=_files(arguments),
+        model_dirs=[out.resolve()] if out else [models_dir.resolve() / name for name in models],
+        seed=arguments["seed"],
+        settings=_settings(arguments),
+        use_ray=arguments["use_ray"],
+        address=arguments["address"],
     )
 
-    fetch = commands.add_parser("fetch", parents=[data], help="get a data set and print where it lies")
-    fetch.add_argument("dataset", choices=["ml-100k"], help="MovieLens 100K: 943 users, 1,682 films, 100,000 ratings")
 
-    train = commands.add_parser(
-        "train", parents=[data, models], help="train models and publish them as the newest versions"
+def _evaluate(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.evaluate import evaluate
+    from tastemaker_jobs.publishing.versions import version_folder
+
+    folders = [version_folder(name, models_dir=arguments["models_dir"]) for name in arguments["models"]]
+    folders += [version_folder(f"{path.absolute()}", models_dir=path) for path in arguments["model_dir"]]
+    evaluate(
+        folders=folders,
+        data=_files(arguments),
+        protocol=arguments["protocol"] or _DEFAULT_PROTOCOL,
+        test=arguments["test"],
+        fold_in=arguments["fold_in"],
+        seed=arguments["seed"],
+        out=arguments["out"],
+        report=arguments["report"],
     )
-    train.add_argument("--epochs", type=_whole(1), metavar="N", help="at most so many passes over the data")
-    ray = train.add_mutually_exclusive_group()
-    ray.add_argument("--no-ray", action="store_false", dest="use_ray", help="train in this process")
-    ray.add_argument(
-        "--address",
-        metavar="ADDRESS",
-        help="a running Ray cluster, whose nodes see the same files under the same paths; default: one started for this"
-        " run, or the one that this process is a job of",
+
+
+def _recommend(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.recommend import recommend
+
+    recommend(**arguments)
+
+
+_COMMANDS = {
+    "evaluate": _evaluate,
+    "fetch": _fetch,
+    "recommend": _recommend,
+    "train": _train,
+}
+_DEFAULT_PROTOCOL = "leave-last-out"
+
+
+def _files(arguments: dict[str, Any]) -> Any:
+    from tastemaker_jobs.commands.fetch import data_files
+
+    names = ("ratings", "train", "data_dir", "items", "images")
+    return data_files(
+        **{name: arguments[name] for name in names},
+        valid=arguments.get("valid"),
+        protocol=arguments["protocol"] or _DEFAULT_PROTOCOL,
     )
 
-    evaluate = commands.add_parser(
-        "evaluate",
-        parents=[data, models],
-        help="judge models beside popularity and each other; MODEL may also be the path of a model's folder or of a"
-        " version's",
-    )
-    evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json and report.html into this folder")
-    evaluate.add_argument("--report", type=Path, metavar="FILE", help="write the report, one HTML file, here")
-    evaluate.add_argument(
-        "--items", type=Path, metavar="FILE", help="a CSV file with item_id and title, for the report's example users"
-    )
-    evaluate.add_argument("--images", type=Path, metavar="DIR", help="a folder of <item_id>.jpg, for the same")
-    return parser
 
+def _settings(arguments: dict[str, Any]) -> dict[str, Any]:
+    from tastemaker_jobs.training.settings import read_settings
 
-def _whole(least: int) -> Any:
-    """A type for argparse: a whole number from `least` up to what fits 31 bits, seeds of layers included."""
-
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if not least <= value < 2**24:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} to {2**24 - 1}")
-        return value
-
-    return number
+    settings = read_settings(arguments["config"], arguments["set"])
+    return settings if arguments["epochs"] is None else {**settings, "epochs": arguments["epochs"]}
 
 
 if __name__ == "__main__":

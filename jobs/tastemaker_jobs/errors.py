@@ -2,7 +2,9 @@
 
     TastemakerJobsError
     ├── DataError
-    │   ├── RatingsFormatError        a ratings file breaks the format; lists where
+    │   ├── TableFormatError          a file breaks its format; lists where
+    │   │   ├── ItemsFormatError
+    │   │   └── RatingsFormatError
     │   ├── ChecksumError             the bytes are not the data set that they claim to be
     │   ├── DatasetUnavailableError   no source could give the data set
     │   └── TooFewRatingsError        nothing to train or to test on
@@ -29,6 +31,7 @@ __all__ = [
     "ConfigError",
     "DataError",
     "DatasetUnavailableError",
+    "ItemsFormatError",
     "LeakageError",
     "ModelLoadError",
     "ModelsDirError",
@@ -37,6 +40,7 @@ __all__ = [
     "RatingsProblem",
     "RayError",
     "RayStartError",
+    "TableFormatError",
     "TastemakerJobsError",
     "TooFewRatingsError",
     "TrainingDivergedError",
@@ -70,24 +74,41 @@ class RatingsProblem:
         return f"line {self.line}, {self.column}: found {self.found}, expected {self.expected}"
 
 
-class RatingsFormatError(DataError):
-    """A ratings file breaks the format. Nothing of it was used."""
+class TableFormatError(DataError):
+    """A file breaks its format. Nothing of it was used."""
+
+    what = "table"
+    """What the file should have been."""
 
     def __init__(self, path: Path, problems: list[RatingsProblem], *, more: bool = False) -> None:
         self.path = path
         self.problems = tuple(problems)
         places = "\n".join(f"  {problem}" for problem in problems)
         rest = "\n  ... and possibly more: reading stopped there." if more else ""
-        super().__init__(f"{path} is not a ratings file that can be read; nothing was done.\n{places}{rest}")
+        super().__init__(f"{path} is not a {self.what} that can be read; nothing was done.\n{places}{rest}")
 
     def __reduce__(self) -> tuple[object, ...]:  # args hold the text alone, and Ray pickles errors on their way home
-        return _rebuild_ratings_format_error, (self.path, list(self.problems), str(self))
+        return _rebuild_table_format_error, (type(self), self.path, list(self.problems), str(self))
 
 
-def _rebuild_ratings_format_error(path: Path, problems: list[RatingsProblem], text: str) -> RatingsFormatError:
-    error = RatingsFormatError(path, problems)
+def _rebuild_table_format_error(
+    kind: type[TableFormatError], path: Path, problems: list[RatingsProblem], text: str
+) -> TableFormatError:
+    error = kind(path, problems)
     error.args = (text,)
     return error
+
+
+class ItemsFormatError(TableFormatError):
+    """A list of items breaks the format."""
+
+    what = "list of items"
+
+
+class RatingsFormatError(TableFormatError):
+    """A ratings file breaks the format."""
+
+    what = "ratings file"
 
 
 class ChecksumError(DataError):

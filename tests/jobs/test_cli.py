@@ -36,7 +36,7 @@ def test_help_needs_no_heavy_import():
     ("argv", "says"),
     [
         ([], "COMMAND"),
-        (["train"], "MODEL"),
+        (["train"], "which model?"),
         (["fetch", "ml-1b"], "ml-100k"),
         (["train", "rnn", "--epochs", "0"], "'0' is not a whole number of 1 to"),
         (["train", "rnn", "--seed", "-1"], "'-1' is not a whole number of 0 to"),

@@ -12,7 +12,7 @@ from tastemaker_jobs.errors import ConfigError, UnknownModelError  # noqa: E402
 from tastemaker_jobs.models import MODEL_NAMES, model_class  # noqa: E402
 from tastemaker_jobs.models.histories import newest_items  # noqa: E402
 from tastemaker_jobs.models.rnn import Rnn, RnnConfig  # noqa: E402
-from tastemaker_jobs.testing.models import ModelContract, train_small  # noqa: E402
+from tastemaker_jobs.testing.models import ModelContract, train_small, training_data  # noqa: E402
 from tastemaker_jobs.testing.synthetic import synthetic_ratings  # noqa: E402
 
 
@@ -77,8 +77,9 @@ def test_newest_items_are_closed_up_to_the_right():
 def test_rnn_windows_cover_every_next_item_once_or_more():
     model = Rnn(RnnConfig(max_history=4), item_count=100, seed=0)
     history = np.arange(1, 24, dtype=np.int32)
+    data = training_data([history, history[:1], history[:3]], item_count=30)
     for seed in range(5):
-        windows = model.examples([history, history[:1], history[:3]], np.random.default_rng(seed))["items"]
+        windows = model.examples(data, np.random.default_rng(seed))["items"]
         pairs = {(a, b) for row in windows for a, b in pairwise(row) if a and b}
         assert pairs == {(item, item + 1) for item in range(1, 23)}
         assert windows.shape[1] == 5

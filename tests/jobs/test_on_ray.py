@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from tastemaker_jobs.cli import main
+from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.errors import TastemakerJobsError, TooFewRatingsError, WorkerLostError
 from tastemaker_jobs.publishing.versions import staged, versions
 from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
@@ -60,8 +61,14 @@ def two_runs(tmp_path_factory):
     few.write_text("user_id,item_id,rating,timestamp\na,1,5,1\na,2,5,2\na,3,5,3\n")
     enough = write_ratings(synthetic_ratings(seed=3), folder / "enough.csv")
     requests = [
-        TrainingRequest("rnn", few, "few", folder / "models", seed=0),
-        TrainingRequest("autoencoder", enough, "enough", folder / "models", seed=0, epochs=30),
+        TrainingRequest("rnn", DataFiles(few, "few"), folder / "models" / "rnn", seed=0),
+        TrainingRequest(
+            "autoencoder",
+            DataFiles(enough, "enough"),
+            folder / "models" / "autoencoder",
+            seed=0,
+            settings={"epochs": 30},
+        ),
     ]
     killer = WorkerKiller(1)
     with pytest.raises(TastemakerJobsError) as caught:
@@ -86,7 +93,13 @@ def test_error_of_a_run_comes_home_as_itself(two_runs):
 def test_worker_lost_too_often_is_an_error_and_publishes_nothing(ratings_csv, tmp_path):
     from tastemaker_jobs.on_ray import train_on_ray
 
-    request = TrainingRequest("autoencoder", ratings_csv, "films", tmp_path / "models", seed=0, epochs=30)
+    request = TrainingRequest(
+        "autoencoder",
+        DataFiles(ratings_csv, "films"),
+        tmp_path / "models" / "autoencoder",
+        seed=0,
+        settings={"epochs": 30},
+    )
     with pytest.raises(WorkerLostError, match="lost 1 times"):
         train_on_ray([request], address=None, report=WorkerKiller(1), retries=0)
     model_dir = tmp_path / "models" / "autoencoder"

@@ -5,10 +5,10 @@ import json
 import tomllib
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from tastemaker_jobs.cli import main
+from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.data.ratings import Ratings
 from tastemaker_jobs.data.splits import Split
 from tastemaker_jobs.data.vocabulary import Vocabulary
@@ -32,7 +32,9 @@ def run(tmp_path_factory) -> tuple[TrainingResult, list[StageEvent | EpochEvent]
     folder = tmp_path_factory.mktemp("run")
     path = write_ratings(synthetic_ratings(seed=3), folder / "films.csv")
     events: list[StageEvent | EpochEvent] = []
-    request = TrainingRequest("autoencoder", path, "films", folder / "models", seed=5, epochs=3)
+    request = TrainingRequest(
+        "autoencoder", DataFiles(path, "films"), folder / "models" / "autoencoder", seed=5, settings={"epochs": 3}
+    )
     return train_and_publish(request, events.append), events
 
 
@@ -49,7 +51,7 @@ def test_manifest_says_where_the_model_came_from(run):
     manifest = read_manifest(result.version_dir)
     assert (manifest.name, manifest.version, manifest.parent_version) == ("autoencoder", 1, 0)
     assert manifest.contract_version == 1
-    assert list(manifest.signatures) == ["recommend", "score", "serving_default", "similar"]
+    assert list(manifest.signatures) == ["explain", "recommend", "score", "serving_default", "similar"]
     assert manifest.data_window.dataset == "films"
     assert manifest.data_window.user_count == 40
     assert manifest.data_window.first_event_time.seconds >= 1_000_000
@@ -130,7 +132,7 @@ def test_training_on_a_split_that_leaks_is_refused(tmp_path, monkeypatch):
     leaking = dataclasses.replace(honest, splits=leaky)
     monkeypatch.setattr(training_run, "PROTOCOLS", {"leave-last-out": leaking})
     path = write_ratings(synthetic_ratings(seed=3), tmp_path / "films.csv")
-    request = TrainingRequest("autoencoder", path, "films", tmp_path / "models", seed=0)
+    request = TrainingRequest("autoencoder", DataFiles(path, "films"), tmp_path / "models" / "autoencoder", seed=0)
     with pytest.raises(LeakageError, match="duplicates"):
         training_run.train_and_publish(request, lambda _: None)
     assert not list((tmp_path / "models").rglob("[0-9]*"))
@@ -141,7 +143,7 @@ def test_users_too_short_to_train_on_are_an_error(tmp_path):
 
     path = tmp_path / "short.csv"
     path.write_text("user_id,item_id,rating,timestamp\na,1,5,1\na,2,5,2\na,3,5,3\n")
-    request = TrainingRequest("rnn", path, "short", tmp_path / "models", seed=0)
+    request = TrainingRequest("rnn", DataFiles(path, "short"), tmp_path / "models" / "rnn", seed=0)
     with pytest.raises(TooFewRatingsError, match="longer histories"):
         train_and_publish(request, lambda _: None)
     assert not list((tmp_path / "models").rglob("[0-9]*"))
@@ -158,14 +160,15 @@ def test_data_without_test_items_gives_nan_and_still_a_model(tmp_path, capsys):
 
 def test_divergence_is_an_error(monkeypatch):
     from tastemaker_jobs.models.autoencoder import Autoencoder, AutoencoderConfig
+    from tastemaker_jobs.testing.models import training_data
     from tastemaker_jobs.training.loop import fit
     from tastemaker_jobs.training.validation import Validation
 
     model = Autoencoder(AutoencoderConfig(learning_rate=1e38), item_count=3, seed=0)
     nobody = Validation(Vocabulary.of("abc"), {}, {})
-    histories = [np.array([1, 2, 3], dtype=np.int32)] * 4
+    data = training_data([[1, 2, 3]] * 4, item_count=3)
     with pytest.raises(TrainingDivergedError, match="learning rate"):
-        fit(model, histories, validation=nobody, seed=0, report=lambda _: None)
+        fit(model, data, validation=nobody, seed=0, report=lambda _: None)
 
 
 def test_corrupt_model_is_named(run, tmp_path):

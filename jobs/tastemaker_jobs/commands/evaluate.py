@@ -1,67 +1,77 @@
-"""`tastemaker-jobs evaluate`: judge published versions, beside popularity and each other."""
+"""`tastemaker-jobs evaluate`: judge published versions, beside baselines and each other."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from tastemaker_jobs import console
-from tastemaker_jobs.commands.fetch import ratings_file
+from tastemaker_jobs.data.data_files import DataFiles
+from tastemaker_jobs.data.given_split import given_split
 from tastemaker_jobs.data.ratings import read_ratings, sha256_of
-from tastemaker_jobs.data.vocabulary import Vocabulary
-from tastemaker_jobs.errors import DataError
+from tastemaker_jobs.data.splits import Split
+from tastemaker_jobs.errors import DataError, TooFewRatingsError
 from tastemaker_jobs.evaluation.assessment import as_json, assess
+from tastemaker_jobs.evaluation.inputs import read_split
 from tastemaker_jobs.evaluation.leakage import FittedOn, check_fitted, check_split, check_trained_on
-from tastemaker_jobs.evaluation.popularity import popular_lists
 from tastemaker_jobs.evaluation.protocol import PROTOCOLS, test_questions
 from tastemaker_jobs.publishing.manifests import read_manifest
 from tastemaker_jobs.publishing.training_records import read_training_record
-from tastemaker_jobs.publishing.versions import version_folder
 from tastemaker_jobs.quiet import start_tensorflow
 from tastemaker_jobs.reporting.catalogue import Catalogue
 from tastemaker_jobs.reporting.render import render_report
 
 __all__ = ["evaluate"]
 
-_BASELINE = "popularity"
-
 
 def evaluate(
     *,
-    models: Sequence[str],
-    ratings: Path | None,
-    data_dir: Path | None,
-    models_dir: Path,
+    folders: Sequence[Path],
+    data: DataFiles,
     protocol: str,
+    test: Path | None,
+    fold_in: Path | None,
     seed: int,
     out: Path | None,
     report: Path | None,
-    items: Path | None,
-    images: Path | None,
 ) -> None:
-    """Refuse what leaks, ask each SavedModel for lists, print and write their quality beside popularity's."""
-    folders = _labelled([version_folder(name, models_dir=models_dir) for name in models])
-    fitted = {name: FittedOn(read_manifest(folder), read_training_record(folder)) for name, folder in folders.items()}
-    data = ratings_file(ratings=ratings, data_dir=data_dir)
-    catalogue = Catalogue.read(items or data.items, images or data.images)
+    """Refuse what leaks, ask each SavedModel for lists, print and write their quality beside the baselines'.
+
+    Args:
+        folders: Of versions.
+        data: What the models were trained on: ratings to be split, or files of their own.
+        protocol: How they are, or were, split.
+        test: To judge by, where the parts are files of their own.
+        fold_in: What is known of users not trained on, likewise.
+        seed: Of resampling, and of baselines.
+        out: Folder for metrics.json and report.html.
+        report: File for the report alone.
+    """
+    labelled = _labelled(folders)
+    fitted = {name: FittedOn(read_manifest(folder), read_training_record(folder)) for name, folder in labelled.items()}
+    catalogue = Catalogue.read(data.items, data.images)
     judged_by = PROTOCOLS[protocol]
-    split = judged_by.split(read_ratings(data.path))
+    split = read_split(data) if test is None else _given(data, protocol, test=test, fold_in=fold_in)
     check_split(split)
-    digest = sha256_of(data.path)
-    for name, folder in folders.items():
+    digest = sha256_of(data.ratings)
+    for name, folder in labelled.items():
         check_trained_on(fitted[name], split, sha256=digest, name=name)
         # Models that look at the items themselves know those of the list of items, touched or not.
         knows_all = "embed_items" in fitted[name].manifest.signatures
         listed = frozenset(catalogue.titles) if knows_all else frozenset()
         check_fitted(_vocabulary(folder), split, name=name, catalogue=listed)
-    console.note(f"evaluating {' and '.join(folders)} on {data.dataset}; starting TensorFlow")
+    console.note(f"evaluating {' and '.join(labelled)} on {data.dataset}; starting TensorFlow")
 
     start_tensorflow()
+    from tastemaker_jobs.evaluation.baselines import baseline_lists
     from tastemaker_jobs.evaluation.served import SavedModel
 
     questions = test_questions(split)
-    popular = popular_lists(questions, Vocabulary.of(split.train.item_id).item_ids, k=judged_by.longest_list)
-    lists = {_BASELINE: popular}
-    for name, folder in folders.items():
+    if not questions.wanted:
+        raise TooFewRatingsError(
+            "No test event can be asked for: give test users an item that they have not had before."
+        )
+    lists = baseline_lists(split, questions, k=judged_by.longest_list, seed=seed)
+    for name, folder in labelled.items():
         lists[name] = SavedModel(folder).lists(questions, k=judged_by.longest_list)
     assessment = assess(lists, questions=questions, split=split, protocol=judged_by, dataset=data.dataset, seed=seed)
     rows = [(judged.name, judged.figures) for judged in assessment.judged]
@@ -75,6 +85,16 @@ def evaluate(
         page = render_report(assessment, lists, epochs=epochs, catalogue=catalogue)
         for path in pages:
             _write(path, page)
+
+
+def _given(data: DataFiles, protocol: str, *, test: Path, fold_in: Path | None) -> Split:
+    return given_split(
+        read_ratings(data.ratings),
+        valid=read_ratings(data.valid) if data.valid else None,
+        test=read_ratings(test),
+        fold_in=read_ratings(fold_in) if fold_in else None,
+        protocol=protocol,
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,27 +1,13 @@
 """`tastemaker-jobs fetch`: get a data set. Also how `train` and `evaluate` come by theirs."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from tastemaker_jobs import console, environment
+from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.data.fetching import Dataset, fetch_ml_100k
 from tastemaker_jobs.data.sources import FolderSource, GroupLensSource, RecBoleWheelSource, Source
 
-__all__ = ["RatingsFile", "fetch", "obtain", "ratings_file"]
-
-
-@dataclass(frozen=True)
-class RatingsFile:
-    """A ratings file and what its data is called."""
-
-    path: Path
-    """The file."""
-    dataset: str
-    """The name for manifests."""
-    items: Path | None = None
-    """A CSV file with item_id and title, if one belongs to it."""
-    images: Path | None = None
-    """A folder of <item_id>.jpg, if one belongs to it."""
+__all__ = ["data_files", "fetch", "obtain"]
 
 
 def fetch(*, data_dir: Path | None) -> None:
@@ -45,13 +31,39 @@ def obtain(*, data_dir: Path | None) -> Dataset:
     )
 
 
-def ratings_file(*, ratings: Path | None, data_dir: Path | None) -> RatingsFile:
-    """The ratings to work on: a file of the user's, else MovieLens 100K."""
+def data_files(
+    *,
+    ratings: Path | None,
+    train: Path | None = None,
+    valid: Path | None = None,
+    data_dir: Path | None,
+    protocol: str,
+    items: Path | None,
+    images: Path | None,
+) -> DataFiles:
+    """The files to work on: those that the user names, else MovieLens 100K.
+
+    Args:
+        ratings: To be split by the protocol.
+        train: To be trained on whole, in place of `ratings`.
+        valid: Beside `train`: decides when training stops.
+        data_dir: Where MovieLens 100K may lie.
+        protocol: How `ratings`, or MovieLens, is split.
+        items: A list of items; MovieLens has its own.
+        images: A folder of their images; MovieLens has its own where a data folder has them.
+    """
+    items, images = (path.resolve() if path else None for path in (items, images))
+    if train is not None:
+        return DataFiles(
+            train.resolve(), train.stem, None, valid.resolve() if valid else None, items=items, images=images
+        )
     if ratings is not None:
-        return RatingsFile(ratings.resolve(), ratings.stem)
+        return DataFiles(ratings.resolve(), ratings.stem, protocol, items=items, images=images)
     data = obtain(data_dir=data_dir)
     # Posters are never downloaded: they are there where a folder of data has them.
     folders = (data_dir, *environment.data_dir())
-    images = (folder / data.name / "images" for folder in folders if folder)
-    found = next((folder for folder in images if folder.is_dir()), None)
-    return RatingsFile(data.ratings_path, data.name, data.folder / "items.csv", found)
+    posters = (folder / data.name / "images" for folder in folders if folder)
+    found = next((folder for folder in posters if folder.is_dir()), None)
+    return DataFiles(
+        data.ratings_path, data.name, protocol, items=items or data.folder / "items.csv", images=images or found
+    )

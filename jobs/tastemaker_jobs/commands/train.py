@@ -1,11 +1,12 @@
 """`tastemaker-jobs train`: train models, as Ray tasks or in this process, and publish them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tastemaker_jobs import console, environment
-from tastemaker_jobs.commands.fetch import ratings_file
-from tastemaker_jobs.data.ratings import read_ratings
+from tastemaker_jobs.data.data_files import DataFiles
+from tastemaker_jobs.evaluation.inputs import read_features, read_split
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
 from tastemaker_jobs.training.progress import Report
@@ -17,24 +18,32 @@ __all__ = ["train"]
 def train(
     *,
     models: Sequence[str],
-    ratings: Path | None,
-    data_dir: Path | None,
-    models_dir: Path,
-    protocol: str,
+    data: DataFiles,
+    model_dirs: Sequence[Path],
     seed: int,
-    epochs: int | None,
+    settings: Mapping[str, Any],
     use_ray: bool,
     address: str | None,
 ) -> None:
-    """Train, judge and publish. What can be found out to be wrong beforehand is, before TensorFlow or Ray start."""
-    models_dir = models_dir.resolve()
-    data = ratings_file(ratings=ratings, data_dir=data_dir)
-    read_ratings(data.path)
-    for name in models:
-        check_writable(models_dir / name)
-    console.note(f"training {' and '.join(models)} on {data.dataset}; starting {'Ray' if use_ray else 'TensorFlow'}")
+    """Train, judge and publish. What can be found out to be wrong beforehand is, before TensorFlow or Ray start.
 
-    requests = [TrainingRequest(name, data.path, data.dataset, models_dir, seed, epochs, protocol) for name in models]
+    Args:
+        models: Names.
+        data: On what.
+        model_dirs: Of each model, where its versions lie.
+        seed: Of each run.
+        settings: In place of the models' defaults.
+        use_ray: As Ray tasks, or in this process.
+        address: Of a running Ray cluster.
+    """
+    read_split(data)
+    read_features(data)
+    for folder in model_dirs:
+        check_writable(folder)
+    console.note(f"training {' and '.join(models)} on {data.dataset}; starting {'Ray' if use_ray else 'TensorFlow'}")
+    requests = [
+        TrainingRequest(name, data, folder, seed, settings) for name, folder in zip(models, model_dirs, strict=True)
+    ]
 
     def run(report: Report) -> list[TrainingResult]:
         if not use_ray:
@@ -48,9 +57,10 @@ def train(
 
     with console.progress() as report:
         results = run(report)
-    rows = [("popularity", results[0].popularity), *((result.model, result.figures) for result in results)]
+    rows = [*results[0].baselines.items(), *((result.model, result.figures) for result in results)]
+    judged_by = data.protocol or "on the validation events, which flatters; `evaluate` with test events does not"
     console.print_table(
-        console.figures_table(rows, title=f"{data.dataset}, {protocol}, unseen items of the full catalogue")
+        console.figures_table(rows, title=f"{data.dataset}, {judged_by}, unseen items of the full catalogue")
     )
     for result in results:
         trained = result.trained

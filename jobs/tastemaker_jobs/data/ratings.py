@@ -7,7 +7,7 @@ import csv
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,10 @@ _LAST_TIMESTAMP = 253_402_300_799  # the end of the year 9999: what a protobuf T
 _BAD_ID_CHARACTERS = frozenset("\n\r\0")  # a vocabulary is a text file with one id per line
 
 
+def _no_types() -> npt.NDArray[np.object_]:
+    return np.array([], dtype=object)
+
+
 @dataclass(frozen=True)
 class Ratings:
     """N ratings as columns. The order of the rows is part of the data: it breaks ties of time."""
@@ -36,6 +40,12 @@ class Ratings:
     """[N], any finite number."""
     timestamp: npt.NDArray[np.int64]
     """[N], seconds since 1970-01-01 UTC."""
+    event_type: npt.NDArray[np.object_] = field(default_factory=_no_types)
+    """[N] str, such as view or purchase; "" where the file does not say."""
+
+    def __post_init__(self) -> None:
+        if not len(self.event_type) and len(self.user_id):
+            object.__setattr__(self, "event_type", np.full(len(self.user_id), "", dtype=object))
 
     def __len__(self) -> int:
         return len(self.user_id)
@@ -46,7 +56,7 @@ class Ratings:
         Args:
             rows: [M] row numbers.
         """
-        return Ratings(self.user_id[rows], self.item_id[rows], self.rating[rows], self.timestamp[rows])
+        return Ratings(*(getattr(self, column.name)[rows] for column in fields(self)))
 
     @classmethod
     def joined(cls, *parts: "Ratings") -> "Ratings":

@@ -30,6 +30,15 @@ class Vocabulary:
         ordered = tuple(sorted(counts, key=lambda item: (-counts[item], item)))
         return cls(ordered, {item: number for number, item in enumerate(ordered, start=1)})
 
+    def extended(self, item_ids: Iterable[str]) -> "Vocabulary":
+        """This vocabulary with further items behind its own.
+
+        Args:
+            item_ids: None of them known yet.
+        """
+        ordered = (*self.item_ids, *item_ids)
+        return Vocabulary(ordered, {item: number for number, item in enumerate(ordered, start=1)})
+
     def __len__(self) -> int:
         return len(self.item_ids)
 

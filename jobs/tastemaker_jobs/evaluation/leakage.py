@@ -14,7 +14,7 @@ from tastemaker.artefacts.v1 import manifest_pb2
 from tastemaker_jobs.data.ratings import Ratings
 from tastemaker_jobs.data.splits import Split
 from tastemaker_jobs.errors import LeakageError
-from tastemaker_jobs.publishing.training_records import TrainingRecord, fingerprint
+from tastemaker_jobs.publishing.training_records import TrainingRecord, fingerprint, seen_fingerprint
 
 __all__ = ["CHECKS", "FittedOn", "check_fitted", "check_folds", "check_split", "check_trained_on"]
 
@@ -122,7 +122,8 @@ def check_trained_on(fitted: FittedOn, split: Split, *, sha256: str, name: str) 
     if in_time and newest < int(split.test.timestamp.min()):
         return  # whatever it was trained on, the test came later
     if fitted.record is not None:
-        same = fitted.record.train_sha256 == fingerprint(train)
+        seen = (seen_fingerprint(train), seen_fingerprint(train, split.valid))
+        same = fitted.record.train_sha256 == fingerprint(train) or fitted.record.seen_sha256 in seen
     else:
         said = (window.sha256, window.event_count, window.user_count, window.item_count, newest)
         users, items = len(set(train.user_id)), len(set(train.item_id))

@@ -11,7 +11,7 @@ from tastemaker_jobs.data.ratings import Ratings
 from tastemaker_jobs.data.splits import Split, global_temporal, leave_last_out
 from tastemaker_jobs.errors import TooFewRatingsError
 
-__all__ = ["PROTOCOLS", "Protocol", "Questions", "test_questions", "validation_targets"]
+__all__ = ["PROTOCOLS", "Protocol", "Questions", "test_questions", "validation_questions", "validation_targets"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,14 @@ def test_questions(split: Split) -> Questions:
     """
     histories = Ratings.joined(split.train, split.valid, split.fold_in).in_time_order().histories()
     wanted = {user: frozenset(items) - set(histories.get(user, ())) for user, items in split.test.histories().items()}
+    asked = [user for user in sorted(wanted) if wanted[user]]
+    return Questions({user: histories.get(user, []) for user in asked}, {user: wanted[user] for user in asked})
+
+
+def validation_questions(split: Split) -> Questions:
+    """The validation part asked as a test would be: for a figure where there is no test, which flatters the model."""
+    histories = Ratings.joined(split.train, split.fold_in).in_time_order().histories()
+    wanted = {user: frozenset(items) - set(histories.get(user, ())) for user, items in split.valid.histories().items()}
     asked = [user for user in sorted(wanted) if wanted[user]]
     return Questions({user: histories.get(user, []) for user in asked}, {user: wanted[user] for user in asked})
 

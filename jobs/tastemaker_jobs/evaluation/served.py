@@ -47,17 +47,22 @@ class SavedModel:
         Returns:
             User to items, best first; fewer than k where there are no more.
         """
+        return {user: [item for item, _ in found] for user, found in self.scored_lists(questions, k=k).items()}
+
+    def scored_lists(self, questions: Questions, *, k: int) -> dict[str, list[tuple[str, float]]]:
+        """As `lists`, each item with its score."""
         users = sorted(
             questions.histories, key=lambda user: len(questions.histories[user])
         )  # little padding in a batch
-        lists = {}
+        lists: dict[str, list[tuple[str, float]]] = {}
         for start in range(0, len(users), _BATCH):
             batch = users[start : start + _BATCH]
             longest = max(1, *(len(questions.histories[user]) for user in batch))
             history = tf.constant(
                 [[""] * (longest - len(questions.histories[user])) + list(questions.histories[user]) for user in batch]
             )  # [B, T]
-            answer = self._recommend(history=history, exclude=history, k=tf.constant(k))["item_id"].numpy()  # [B, k]
-            for user, items in zip(batch, answer, strict=True):
-                lists[user] = [item.decode() for item in items if item]
+            answer = self._recommend(history=history, exclude=history, k=tf.constant(k))
+            found = zip(batch, answer["item_id"].numpy(), answer["score"].numpy(), strict=True)  # [B, k] each
+            for user, items, scores in found:
+                lists[user] = [(i.decode(), float(s)) for i, s in zip(items, scores, strict=True) if i]
         return lists

@@ -3,21 +3,21 @@
 Source: Liang et al., "Variational Autoencoders for Collaborative Filtering" (WWW 2018): its Mult-DAE.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
-from tastemaker_jobs.models.recommender import Examples, ModelConfig, Recommender
+from tastemaker_jobs.models.recommender import Examples, GradientConfig, GradientRecommender
+from tastemaker_jobs.models.training_data import TrainingData
 
 __all__ = ["Autoencoder", "AutoencoderConfig"]
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig(ModelConfig):
+class AutoencoderConfig(GradientConfig):
     """Settings of the autoencoder."""
 
     epochs: int = 60
@@ -36,7 +36,7 @@ class AutoencoderConfig(ModelConfig):
     """Factor of the squared weights in the loss. Above 0."""
 
 
-class Autoencoder(Recommender):
+class Autoencoder(GradientRecommender):
     """A user's items as a unit vector [I], encoded to tanh [H], decoded to a score for each item [I]."""
 
     name_in_registry = "autoencoder"
@@ -55,11 +55,11 @@ class Autoencoder(Recommender):
         self.decoder.build((None, config.hidden_size))
 
     # ARG002: every model gets the generator; here dropout does what differs between epochs.
-    def examples(self, histories: Sequence[npt.NDArray[np.int32]], rng: np.random.Generator) -> Examples:  # noqa: ARG002
+    def examples(self, data: TrainingData, rng: np.random.Generator) -> Examples:  # noqa: ARG002
         """Each user's items, left-padded to the longest history."""
-        longest = max(len(history) for history in histories)
-        items = np.zeros((len(histories), longest), dtype=np.int32)  # [N, T]
-        for row, history in zip(items, histories, strict=True):
+        longest = max(len(history) for history in data.histories)
+        items = np.zeros((len(data.histories), longest), dtype=np.int32)  # [N, T]
+        for row, history in zip(items, data.histories, strict=True):
             row[longest - len(history) :] = history
         return {"items": items}
 

@@ -4,23 +4,23 @@ Source: Hidasi et al., "Session-based Recommendations with Recurrent Neural Netw
 cross-entropy in place of its sampled losses, and one table of item embeddings for input and output.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tastemaker_jobs.models.histories import newest_items
-from tastemaker_jobs.models.recommender import Examples, ModelConfig, Recommender
+from tastemaker_jobs.models.recommender import Examples, GradientConfig, GradientRecommender
+from tastemaker_jobs.models.training_data import TrainingData
 
 __all__ = ["Rnn", "RnnConfig"]
 
 
 @dataclass(frozen=True)
-class RnnConfig(ModelConfig):
+class RnnConfig(GradientConfig):
     """Settings of the GRU."""
 
     epochs: int = 10
@@ -39,7 +39,7 @@ class RnnConfig(ModelConfig):
     """Share of embedding and of state values that training drops. 0 to 1."""
 
 
-class Rnn(Recommender):
+class Rnn(GradientRecommender):
     """Item embeddings [I + 1, D], a GRU [H], a projection to [D], scores by dot product with the embeddings."""
 
     name_in_registry = "rnn"
@@ -71,7 +71,7 @@ class Rnn(Recommender):
         self.gru.build((None, None, config.embedding_size))
         self.projection.build((None, config.hidden_size))
 
-    def examples(self, histories: Sequence[npt.NDArray[np.int32]], rng: np.random.Generator) -> Examples:
+    def examples(self, data: TrainingData, rng: np.random.Generator) -> Examples:
         """Windows of L + 1 items, left-padded: the first L are the input, the last L what should come next.
 
         Where a long history is cut differs from epoch to epoch, so that each item is seen with more and with less
@@ -79,7 +79,7 @@ class Rnn(Recommender):
         """
         length = self.config.max_history
         windows = []
-        for history in histories:
+        for history in data.histories:
             end = len(history)
             if end > length + 1:
                 windows.append(history[-(length + 1) :])

@@ -6,7 +6,7 @@ loads it.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,31 @@ import tensorflow as tf
 
 from tastemaker_jobs.models.recommender import Recommender
 
-__all__ = ["CONTRACT_VERSION", "SIGNATURES", "export_saved_model"]
+__all__ = ["CONTRACT_VERSION", "export_saved_model"]
 
 CONTRACT_VERSION = 1
-SIGNATURES = ("recommend", "score", "serving_default", "similar")
 
 
-def export_saved_model(model: Recommender, item_ids: Sequence[str], folder: Path) -> None:
-    """Write a model as a SavedModel with the signatures `recommend` (also `serving_default`), `score` and `similar`.
+def export_saved_model(model: Recommender, item_ids: Sequence[str], folder: Path) -> tuple[str, ...]:
+    """Write a model as a SavedModel: `recommend` (also `serving_default`), `score`, `similar`, and what it has besides.
+
+    Those are `explain`, `encode` and `embed_items`.
 
     Args:
         model: Trained.
         item_ids: [I], in the order of the model's item numbers.
         folder: Made; must not exist.
+
+    Returns:
+        The names of the signatures, sorted.
     """
     with tempfile.TemporaryDirectory(prefix="tastemaker-vocabulary-") as aside:
         vocabulary = Path(aside, "item_ids.txt")
         vocabulary.write_bytes("".join(f"{item}\n" for item in item_ids).encode())
         served = _ServedModel(model, vocabulary)
-        tf.saved_model.save(served, str(folder), signatures=served.signatures())
+        signatures = served.signatures()
+        tf.saved_model.save(served, str(folder), signatures=signatures)
+    return tuple(sorted(signatures))
 
 
 class _ServedModel(tf.Module):
@@ -46,8 +52,10 @@ class _ServedModel(tf.Module):
         self._id_of = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(self._asset, *number, *line), "")
         self._variables = [weight.value for weight in model.weights]
         self._unit_vectors = tf.Variable(tf.math.l2_normalize(model.item_vectors(), axis=1), trainable=False)  # [I, D]
-        self._score_items = model.score_items
+        self._model: Callable[[], Recommender] = lambda: model
         self._item_count = model.item_count
+        self._embedder = model.embedder()
+        self._resources = list(self._embedder.resources) if self._embedder else []
 
     def signatures(self) -> dict[str, Any]:
         """Each signature's name and traced function."""
@@ -60,12 +68,20 @@ class _ServedModel(tf.Module):
         # per row must work as well; no shape but the unknown one admits both.
         k = tf.TensorSpec(None, tf.int32, "k")
         recommend = tf.function(self._recommend).get_concrete_function(history, exclude, k)
-        return {
+        found = {
             "recommend": recommend,
             "score": tf.function(self._score).get_concrete_function(history, candidate),
             "serving_default": recommend,
             "similar": tf.function(self._similar).get_concrete_function(item, exclude, k),
         }
+        if self._model().explains:
+            found["explain"] = tf.function(self._explain).get_concrete_function(history, item)
+        if self._model().encodes:
+            found["encode"] = tf.function(self._encode).get_concrete_function(history)
+        if embedder := self._embedder:
+            embed = tf.function(lambda *inputs: {"embedding": embedder.function(*inputs)})
+            found["embed_items"] = embed.get_concrete_function(*embedder.inputs)
+        return found
 
     def _recommend(self, history: tf.Tensor, exclude: tf.Tensor, k: tf.Tensor) -> dict[str, tf.Tensor]:
         """The best k items after a history.
@@ -81,7 +97,7 @@ class _ServedModel(tf.Module):
             item_id string [B, K] and score float32 [B, K], best first, K the largest k; "" and -inf where there are
             fewer, and beyond a row's own k.
         """
-        scores = self._score_items(self._numbers(history))  # [B, I]
+        scores = self._model().score_items(self._numbers(history))  # [B, I]
         return self._ranked(self._without(scores, self._numbers(exclude)), k)
 
     def _score(self, history: tf.Tensor, candidate: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -94,7 +110,7 @@ class _ServedModel(tf.Module):
         Returns:
             score float32 [B, C], -inf where the item is unknown.
         """
-        scores = self._score_items(self._numbers(history))  # [B, I]
+        scores = self._model().score_items(self._numbers(history))  # [B, I]
         number = self._numbers(candidate)  # [B, C]
         found = tf.gather(scores, tf.maximum(number - 1, 0), batch_dims=1)  # [B, C]
         return {"score": tf.where(number > 0, found, -float("inf"))}
@@ -115,6 +131,36 @@ class _ServedModel(tf.Module):
         cosine = tf.matmul(query, self._unit_vectors, transpose_b=True)  # [B, I]
         cosine = tf.where(number > 0, cosine, -float("inf"))  # [B, I]
         return self._ranked(self._without(cosine, tf.concat([number, self._numbers(exclude)], axis=1)), k)
+
+    def _explain(self, history: tf.Tensor, item_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The event of a history that adds most to the score of an item.
+
+        Args:
+            history: string [B, T], as for `recommend`.
+            item_id: string [B], the item to explain.
+
+        Returns:
+            item_id string [B], an id of the history, and weight float32 [B], how much it adds to the score that
+            `score` gives. "" and 0 where nothing adds, or the item is unknown.
+        """
+        number, item = self._numbers(history), self._numbers(item_id)  # [B, T], [B]
+        nothing = tf.zeros([tf.shape(history)[0], 1])  # [B, 1]; so that there is something where T is 0
+        added = self._model().contributions(number, tf.maximum(item, 1))  # [B, T]
+        added = tf.concat([nothing, tf.where((number > 0) & (item > 0)[:, tf.newaxis], added, 0.0)], axis=1)
+        event = tf.argmax(added, axis=1, output_type=tf.int32)  # [B], 0 where nothing is above 0
+        ids = tf.concat([tf.fill([tf.shape(history)[0], 1], ""), history], axis=1)  # [B, 1 + T]
+        return {"item_id": tf.gather(ids, event, batch_dims=1), "weight": tf.reduce_max(added, axis=1)}
+
+    def _encode(self, history: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the model makes of a user, as features for other models.
+
+        Args:
+            history: string [B, T], as for `recommend`.
+
+        Returns:
+            user_vector float32 [B, H].
+        """
+        return {"user_vector": self._model().user_vectors(self._numbers(history))}
 
     def _numbers(self, ids: tf.Tensor) -> tf.Tensor:
         """Item numbers int32 of the same shape: 1 to I, 0 where unknown or "" (which no vocabulary has)."""

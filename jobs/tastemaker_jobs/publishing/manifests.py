@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -67,7 +69,7 @@ def metrics(figures: Iterable[Figure], *, protocol: str) -> list[manifest_pb2.Me
 
 
 def as_toml(config: object) -> str:
-    """A config dataclass of numbers, texts and booleans as TOML.
+    """A config dataclass of numbers, texts, booleans, lists and flat tables as TOML.
 
     >>> from dataclasses import make_dataclass
     >>> print(as_toml(make_dataclass("Config", [("epochs", int), ("rate", float)])(3, 1e-3)), end="")
@@ -76,8 +78,21 @@ def as_toml(config: object) -> str:
     """
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"a dataclass is needed, not {config!r}")
-    # JSON's numbers, texts and booleans are TOML's.
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in dataclasses.asdict(config).items())
+    return "".join(f"{name} = {_toml(value)}\n" for name, value in dataclasses.asdict(config).items())
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML.
+
+    >>> _toml(3), _toml(float("-inf")), _toml((1, "a")), _toml({"view": 1.0})
+    ('3', '-inf', '[1, "a"]', '{ "view" = 1.0 }')
+    """
+    if isinstance(value, Mapping):
+        return f"{{ {', '.join(f'{json.dumps(key)} = {_toml(inner)}' for key, inner in value.items())} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    # Finite numbers, texts and booleans are the same in JSON.
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else json.dumps(value)
 
 
 def write_manifest(manifest: manifest_pb2.ModelManifest, folder: Path) -> None:

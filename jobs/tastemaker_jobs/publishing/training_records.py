@@ -9,11 +9,22 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tastemaker_jobs.data.ratings import Ratings
+from tastemaker_jobs.data.splits import Split
 from tastemaker_jobs.errors import ModelLoadError
 from tastemaker_jobs.training.progress import EpochEvent
 
-__all__ = ["TRAINING_RECORD", "Epoch", "TrainingRecord", "fingerprint", "read_training_record", "write_training_record"]
+__all__ = [
+    "TRAINING_RECORD",
+    "Epoch",
+    "TrainingRecord",
+    "fingerprint",
+    "read_training_record",
+    "seen_fingerprint",
+    "write_training_record",
+]
 
 TRAINING_RECORD = "training.json"
 
@@ -48,6 +59,8 @@ class TrainingRecord:
     """`fingerprint` of that part."""
     epochs: tuple[Epoch, ...]
     """In order; empty for a model that is computed in one go."""
+    seen_sha256: str = ""
+    """`seen_fingerprint` of training and validation part together; "" for versions from before there was one."""
 
 
 def fingerprint(ratings: Ratings) -> str:
@@ -59,16 +72,24 @@ def fingerprint(ratings: Ratings) -> str:
     return digest.hexdigest()
 
 
-def write_training_record(folder: Path, *, protocol: str, train: Ratings, epochs: Iterable[Epoch]) -> None:
+def seen_fingerprint(*parts: Ratings) -> str:
+    """`fingerprint` of the rows of some parts together, whatever their order."""
+    rows = Ratings.joined(*parts)
+    columns = (rows.user_id, rows.item_id, rows.rating.tolist(), rows.timestamp.tolist())
+    order = sorted(range(len(rows)), key=lambda row: tuple(column[row] for column in columns))
+    return fingerprint(rows.take(np.array(order, dtype=np.int64)))
+
+
+def write_training_record(folder: Path, *, split: Split, epochs: Iterable[Epoch]) -> None:
     """Write training.json into a version's folder.
 
     Args:
         folder: Of the version, before it is published.
-        protocol: The split's name.
-        train: What was trained on.
+        split: What was trained on, and what decided when to stop.
         epochs: In order.
     """
-    record = TrainingRecord(protocol, fingerprint(train), tuple(epochs))
+    seen = seen_fingerprint(split.train, split.valid)
+    record = TrainingRecord(split.protocol, fingerprint(split.train), tuple(epochs), seen)
     (folder / TRAINING_RECORD).write_text(json.dumps(asdict(record), indent=1) + "\n")
 
 
@@ -84,6 +105,7 @@ def read_training_record(folder: Path) -> TrainingRecord | None:
     try:
         content = json.loads(path.read_text())
         epochs = tuple(Epoch(**epoch) for epoch in content["epochs"])
-        return TrainingRecord(str(content["protocol"]), str(content["train_sha256"]), epochs)
+        seen = str(content.get("seen_sha256", ""))
+        return TrainingRecord(str(content["protocol"]), str(content["train_sha256"]), epochs, seen)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelLoadError(f"{path} cannot be read: {error}. Train the model anew.") from error

@@ -1,6 +1,6 @@
 """Warm-up requests: what TensorFlow Serving replays when it loads a version, before the first caller has to wait."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ _HISTORY_LENGTH = 50
 _K = 50
 
 
-def write_warmup_requests(folder: Path, *, name: str, item_ids: Sequence[str]) -> None:
+def write_warmup_requests(folder: Path, *, name: str, item_ids: Sequence[str], signatures: Collection[str]) -> None:
     """Write `assets.extra/tf_serving_warmup_requests`: a TFRecord of PredictionLog, a call of each signature.
 
     `k` is sent as one value per row, because a server that batches refuses scalars.
@@ -23,22 +23,27 @@ def write_warmup_requests(folder: Path, *, name: str, item_ids: Sequence[str]) -
         folder: Of the SavedModel.
         name: The model's name, as the server knows it.
         item_ids: [I], 1 or more; the first ones are asked about.
+        signatures: That the model has; `embed_items`, whose inputs differ between models, is not warmed up.
     """
     extra = folder / "assets.extra"
     extra.mkdir()
     with tf.io.TFRecordWriter(str(extra / WARMUP_FILE)) as writer:
-        for request in _requests(name, [item.encode() for item in item_ids[:_HISTORY_LENGTH]]):
+        for request in _requests(name, [item.encode() for item in item_ids[:_HISTORY_LENGTH]], signatures):
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
 
 
-def _requests(name: str, items: list[bytes]) -> Iterator[predict_pb2.PredictRequest]:
+def _requests(name: str, items: list[bytes], signatures: Collection[str]) -> Iterator[predict_pb2.PredictRequest]:
     history = [b""] * (_HISTORY_LENGTH - len(items)) + items  # [T]
     for batch in _BATCH_SIZES:
         ids, k = [history] * batch, [_K] * batch  # [B, T], [B]
         yield _request(name, "recommend", history=ids, exclude=ids, k=k)
     yield _request(name, "score", history=[history], candidate=[items])
     yield _request(name, "similar", item_id=items[:1], exclude=[items[:1]], k=[_K])
+    if "explain" in signatures:
+        yield _request(name, "explain", history=[history], item_id=items[:1])
+    if "encode" in signatures:
+        yield _request(name, "encode", history=[history])
 
 
 def _request(name: str, signature: str, **inputs: object) -> predict_pb2.PredictRequest:

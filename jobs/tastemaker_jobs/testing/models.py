@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,39 +13,67 @@ import numpy.typing as npt
 import pytest
 import tensorflow as tf
 
+from tastemaker_jobs.data.item_features import ItemFeatures
 from tastemaker_jobs.data.ratings import Ratings
 from tastemaker_jobs.data.splits import leave_last_out
 from tastemaker_jobs.data.vocabulary import Vocabulary
+from tastemaker_jobs.evaluation.inputs import vocabulary_of
 from tastemaker_jobs.models import model_class
-from tastemaker_jobs.models.recommender import Recommender
+from tastemaker_jobs.models.recommender import GradientConfig, Recommender
 from tastemaker_jobs.models.signatures import export_saved_model
+from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.testing.synthetic import synthetic_ratings
-from tastemaker_jobs.training.loop import fit
 from tastemaker_jobs.training.validation import Validation
 
-__all__ = ["ExportedModel", "ModelContract", "train_small"]
+__all__ = ["ExportedModel", "ModelContract", "train_small", "training_data"]
 
 _LOAD_IN_A_CLEAN_PROCESS = Path(__file__).with_name("clean_process.py")
 
 
-def train_small(model_name: str, ratings: Ratings, *, seed: int, epochs: int = 2) -> tuple[Recommender, Vocabulary]:
+def train_small(
+    model_name: str, ratings: Ratings, *, seed: int, epochs: int = 2, features: ItemFeatures | None = None
+) -> tuple[Recommender, Vocabulary]:
     """A model trained briefly.
 
     Args:
         model_name: Of the registry.
         ratings: To split and train on.
         seed: Of weights and examples.
-        epochs: At most.
+        epochs: At most, of models that have any.
+        features: Of the items, for models that look at them.
     """
     split = leave_last_out(ratings)
-    vocabulary, histories = Vocabulary.of(split.train.item_id), split.train.histories()
     kind = model_class(model_name)
-    model = kind(dataclasses.replace(kind.config_class(), epochs=epochs), item_count=len(vocabulary), seed=seed)
+    config = kind.config_class()
+    if isinstance(config, GradientConfig):
+        config = dataclasses.replace(config, epochs=epochs)
+    known = features if kind.knows_untouched_items else None
+    vocabulary, histories = vocabulary_of(split, known), split.train.histories()
+    data = TrainingData.of(
+        split.train, vocabulary, config=config, features=known.in_order(vocabulary.item_ids) if known else None
+    )
+    model = kind.for_data(config, data, seed=seed)
     held_out = dict(zip(split.valid.user_id, split.valid.item_id, strict=True))
-    validation = Validation(vocabulary, histories, held_out)
-    encoded = [vocabulary.encode(items) for items in histories.values()]
-    fit(model, encoded, validation=validation, seed=seed, report=lambda _: None)
+    model.learn(data, validation=Validation(vocabulary, histories, held_out), seed=seed, report=lambda _: None)
     return model, vocabulary
+
+
+def training_data(histories: Sequence[Sequence[int]], *, item_count: int) -> TrainingData:
+    """Training data of these histories alone: all events weigh the same, one second apart.
+
+    Args:
+        histories: Of each user, [T] item numbers.
+        item_count: I; items are called by their numbers.
+    """
+    ids = tuple(str(number) for number in range(1, item_count + 1))
+    ones = tuple(np.ones(len(history), dtype=np.float32) for history in histories)
+    return TrainingData(
+        Vocabulary(ids, {item: number for number, item in enumerate(ids, start=1)}),
+        tuple(np.array(history, dtype=np.int32) for history in histories),
+        ones,
+        ones,
+        tuple(np.arange(len(history), dtype=np.int64) for history in histories),
+    )
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,14 @@ Owns epochs, batches, the optimiser, early stopping and what makes a run repeata
 
 import math
 import time
-from collections.abc import Sequence
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from tastemaker_jobs.errors import TrainingDivergedError
-from tastemaker_jobs.models.recommender import Examples, Recommender
+from tastemaker_jobs.models.recommender import Examples, GradientConfig, GradientRecommender
+from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import EpochEvent, Report
 from tastemaker_jobs.training.request import Trained
 from tastemaker_jobs.training.validation import Validation, score_function
@@ -22,7 +21,7 @@ __all__ = ["fit"]
 
 
 def fit(
-    model: Recommender, histories: Sequence[npt.NDArray[np.int32]], *, validation: Validation, seed: int, report: Report
+    model: GradientRecommender, data: TrainingData, *, validation: Validation, seed: int, report: Report
 ) -> Trained:
     """Train a model in place; at the end it has the weights of its best epoch on the validation items.
 
@@ -31,7 +30,7 @@ def fit(
 
     Args:
         model: Fresh from its constructor.
-        histories: Of each user, [T] item numbers, oldest first, T of 1 or more.
+        data: What it may learn from.
         validation: Decides when to stop, by the model's `patience_epochs`.
         seed: Of the order of examples.
         report: Told of each epoch.
@@ -40,13 +39,14 @@ def fit(
         TrainingDivergedError: The loss became NaN or infinite.
     """
     tf.config.experimental.enable_op_determinism()
-    config, rng = model.config, np.random.default_rng(seed)
-    step, score_items = _step(model, model.examples(histories, np.random.default_rng(seed))), score_function(model)
+    config: GradientConfig = model.config
+    rng = np.random.default_rng(seed)
+    step, score_items = _step(model, model.examples(data, np.random.default_rng(seed))), score_function(model)
     began = time.monotonic()
     best, best_epoch, best_weights, epoch = -math.inf, 0, model.get_weights(), 0
     for epoch in range(1, config.epochs + 1):
         epoch_began = time.monotonic()
-        loss = _run_epoch(step, model.examples(histories, rng), config.batch_size, rng)
+        loss = _run_epoch(step, model.examples(data, rng), config.batch_size, rng)
         if not math.isfinite(loss):
             raise TrainingDivergedError(
                 f"{model.name_in_registry}: the loss was {loss} in epoch {epoch}. Lower its learning rate, now"
@@ -63,7 +63,7 @@ def fit(
     return Trained(epoch, best_epoch, best, time.monotonic() - began)
 
 
-def _step(model: Recommender, examples: Examples) -> tf.types.experimental.PolymorphicFunction:
+def _step(model: GradientRecommender, examples: Examples) -> tf.types.experimental.PolymorphicFunction:
     """One step of Adam as a tf.function of named tensors, traced once for any batch size.
 
     The step size falls along half a cosine to a tenth over the epochs, which ends training in a calmer place than a

@@ -1,8 +1,11 @@
 """What goes into a training run and what comes out. Without TensorFlow: who only asks for a run need not load it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.evaluation.metrics import Figure
 
 __all__ = ["Trained", "TrainingRequest", "TrainingResult"]
@@ -14,18 +17,14 @@ class TrainingRequest:
 
     model: str
     """A name of `MODEL_NAMES`."""
-    ratings_path: Path
-    """A ratings file, see `read_ratings`."""
-    dataset: str
-    """What the data is called in the manifest."""
-    models_dir: Path
-    """Holds, or will hold, `<model>/<version>/`."""
+    data: DataFiles
+    """On what."""
+    model_dir: Path
+    """Holds, or will hold, `<version>/`."""
     seed: int
     """0 or more. One seed gives one model."""
-    epochs: int | None = None
-    """In place of the model's own number; 1 or more."""
-    protocol: str = "leave-last-out"
-    """A name of `PROTOCOLS`: trained on the training part of its split, judged on its test part."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """In place of the model's defaults, by the names of its config's fields."""
 
 
 @dataclass(frozen=True)
@@ -54,5 +53,5 @@ class TrainingResult:
     """How training went."""
     figures: list[Figure]
     """Of the exported model, on the test items."""
-    popularity: list[Figure]
-    """Of the baseline, on the same items."""
+    baselines: dict[str, list[Figure]]
+    """Of each baseline, on the same items."""

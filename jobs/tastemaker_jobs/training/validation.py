@@ -1,15 +1,18 @@
 """The score that early stopping follows. Quick and internal; reported figures come from `evaluation` and a library."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from tastemaker_jobs.data.vocabulary import Vocabulary
-from tastemaker_jobs.models.recommender import Recommender
 
-__all__ = ["Validation"]
+if TYPE_CHECKING:
+    from tastemaker_jobs.models.recommender import Recommender
+
+__all__ = ["Validation", "score_function"]
 
 _BATCH = 256  # so that the scores of a batch stay small whatever the number of users
 _CUTOFF = 10
@@ -51,7 +54,7 @@ class Validation:
         return float(np.concatenate(gains).mean())
 
 
-def score_function(model: Recommender) -> tf.types.experimental.PolymorphicFunction:
+def score_function(model: "Recommender") -> tf.types.experimental.PolymorphicFunction:
     """`score_items` as one tf.function for any batch and history length."""
     return tf.function(model.score_items, input_signature=[tf.TensorSpec([None, None], tf.int32)])
 

