@@ -90,6 +90,15 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="FILE", help="a .parquet or .csv file: user_id, item_id, rank, score"
     )
 
+    crossval = commands.add_parser(
+        "crossval",
+        parents=[data, ratings, items, seed, settings],
+        help="train and judge a model on K folds of the users, the baselines on the same folds",
+    )
+    _models(crossval, f"one of {', '.join(MODEL_NAMES)}")
+    crossval.add_argument("--train", type=Path, metavar="FILE", help="the same as --ratings")
+    crossval.add_argument("--folds", type=_whole(3), default=5, metavar="K", help="how many, 3 or more (default: 5)")
+    crossval.add_argument("--out", type=Path, metavar="DIR", help="write crossval.json into this folder")
     return parser
 
 

@@ -91,7 +91,21 @@ def _recommend(arguments: dict[str, Any]) -> None:
     recommend(**arguments)
 
 
+def _crossval(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.crossval import crossval
+
+    crossval(
+        model=arguments["models"][0],
+        data=_files({**arguments, "ratings": arguments["ratings"] or arguments["train"], "train": None}),
+        folds=arguments["folds"],
+        seed=arguments["seed"],
+        settings=_settings(arguments),
+        out=arguments["out"],
+    )
+
+
 _COMMANDS = {
+    "crossval": _crossval,
     "evaluate": _evaluate,
     "fetch": _fetch,
     "recommend": _recommend,

@@ -5,17 +5,18 @@ Progress and notes go to stderr, results to stdout, so that a script can use the
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tastemaker_jobs.evaluation.cross_validation import Spread
 from tastemaker_jobs.evaluation.metrics import TIE_POLICY, Figure
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 
-__all__ = ["figures_table", "note", "print_path", "print_table", "progress"]
+__all__ = ["figures_table", "note", "print_path", "print_table", "progress", "spread_table"]
 
 
 _NO_LIMIT = 10_000  # characters, more than any table has
@@ -57,6 +58,23 @@ def figures_table(rows: Iterable[tuple[str, Sequence[Figure]]], *, title: str) -
     return table
 
 
+def spread_table(rows: Mapping[str, Sequence[Spread]], *, title: str) -> Table:
+    """Means over folds, a row for each model.
+
+    Args:
+        rows: Name to spreads, all of the same metrics in the same order.
+        title: Stands above.
+    """
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.caption = "mean over folds [95 % interval by Student's t]"
+    table.add_column("model")
+    for value in next(iter(rows.values())):
+        table.add_column(value.name.upper(), justify="right", no_wrap=True)
+    for name, values in rows.items():
+        table.add_row(name, *(_cell(value) for value in values))
+    return table
+
+
 @contextlib.contextmanager
 def progress() -> Iterator[Report]:
     """A listener to training: bars on a terminal, else a line per epoch."""
@@ -94,7 +112,7 @@ def _figures(event: EpochEvent) -> str:
     return f"loss {event.loss:.3f}, validation NDCG@10 {event.valid_ndcg:.4f}"
 
 
-def _cell(figure: Figure) -> str:
+def _cell(figure: Figure | Spread) -> str:
     if math.isnan(figure.value):
         return "NaN"
     return f"{figure.value:.4f} [{figure.lower:.4f}, {figure.upper:.4f}]"

@@ -96,3 +96,46 @@ def test_format_error_survives_the_way_home_from_a_worker(write):
     returned = pickle.loads(pickle.dumps(caught.value))  # noqa: S301  # our own bytes
     assert str(returned) == str(caught.value)
     assert returned.problems == caught.value.problems
+
+
+def test_parquet_gives_what_csv_gives(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    csv_file = tmp_path / "ratings.csv"
+    csv_file.write_text("user_id,item_id,rating,timestamp,event_type\n007,x,4.5,10,view\n8,y,3,11,buy\n")
+    columns = {
+        "extra": [None, None],
+        "event_type": ["view", "buy"],
+        "timestamp": pa.array([10_500, 11_900], pa.timestamp("ms")),
+        "rating": [4.5, 3.0],
+        "item_id": pa.array(["x", "y"]).dictionary_encode(),
+        "user_id": ["007", "8"],
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "ratings.parquet")
+    one, other = read_ratings(csv_file), read_ratings(tmp_path / "ratings.parquet")
+    for column in ("user_id", "item_id", "rating", "timestamp", "event_type"):
+        assert list(getattr(one, column)) == list(getattr(other, column))
+
+
+def test_parquet_that_breaks_the_format_is_named_by_row_and_column(tmp_path):
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "ratings.parquet"
+    columns = {"user_id": ["u", None], "item_id": [1, 2], "rating": [1.0, float("nan")], "timestamp": [1, -1]}
+    parquet.write_table(pa.table(columns), path)
+    with pytest.raises(RatingsFormatError) as caught:
+        read_ratings(path)
+    places = [(problem.line, problem.column) for problem in caught.value.problems]
+    assert places == [(2, "column user_id"), (2, "column rating"), (2, "column timestamp")]
+    parquet.write_table(pa.table({"user_id": ["u"]}), path)
+    with pytest.raises(RatingsFormatError, match="column item_id: found no such column"):
+        read_ratings(path)
+    path.write_text("user_id,item_id,rating,timestamp\n")
+    with pytest.raises(RatingsFormatError, match="expected a Parquet file"):
+        read_ratings(path)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_ratings(tmp_path / "none.parquet")
+
+
+def test_ratings_without_types_have_empty_ones(tmp_path):
+    path = tmp_path / "ratings.csv"
+    path.write_text("user_id,item_id,rating,timestamp\nu,x,1,1\n")
+    assert list(read_ratings(path).event_type) == [""]

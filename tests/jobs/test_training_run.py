@@ -75,9 +75,10 @@ def test_warmup_requests_are_answered_by_the_model(run):
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
         assert all(value.shape.rank >= 1 for value in inputs.values()), "a server that batches refuses scalars"
         answer = loaded.signatures[request.model_spec.signature_name](**inputs)
-        assert len(answer["score"]) == len(next(iter(inputs.values())))
-        called.add((request.model_spec.signature_name, len(answer["score"])))
-    assert called == {*(("recommend", 2**power) for power in range(6)), ("score", 1), ("similar", 1)}
+        (rows,) = {len(value) for value in answer.values()}
+        assert rows == len(next(iter(inputs.values())))
+        called.add((request.model_spec.signature_name, rows))
+    assert called == {*(("recommend", 2**power) for power in range(6)), ("score", 1), ("similar", 1), ("explain", 1)}
 
 
 def test_stages_and_epochs_are_reported(run):
@@ -123,6 +124,7 @@ def test_versions_of_one_name_are_told_apart_by_their_path(tmp_path):
 
 
 def test_training_on_a_split_that_leaks_is_refused(tmp_path, monkeypatch):
+    from tastemaker_jobs.evaluation import inputs
     from tastemaker_jobs.training import run as training_run
 
     def leaky(ratings: Ratings) -> Iterator[Split]:
@@ -130,7 +132,7 @@ def test_training_on_a_split_that_leaks_is_refused(tmp_path, monkeypatch):
 
     honest = PROTOCOLS["leave-last-out"]
     leaking = dataclasses.replace(honest, splits=leaky)
-    monkeypatch.setattr(training_run, "PROTOCOLS", {"leave-last-out": leaking})
+    monkeypatch.setattr(inputs, "PROTOCOLS", {"leave-last-out": leaking})
     path = write_ratings(synthetic_ratings(seed=3), tmp_path / "films.csv")
     request = TrainingRequest("autoencoder", DataFiles(path, "films"), tmp_path / "models" / "autoencoder", seed=0)
     with pytest.raises(LeakageError, match="duplicates"):

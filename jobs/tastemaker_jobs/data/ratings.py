@@ -1,24 +1,23 @@
-"""What ratings are in memory, and reading them from a CSV file.
+"""What ratings are in memory, and reading them from a file.
 
-Owns the format of a ratings file and everything that can be wrong with one. Where files come from is `sources`' matter.
+Owns what a row of a ratings file must be; how rows stand in CSV and in Parquet is `rating_rows`' matter, where files
+come from is `sources`'.
 """
 
-import csv
 import hashlib
 import math
-from collections.abc import Iterator
+import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from tastemaker_jobs.data.rating_rows import MAX_PROBLEMS, csv_rows, parquet_rows
 from tastemaker_jobs.errors import DataError, RatingsFormatError, RatingsProblem
 
 __all__ = ["Ratings", "read_ratings", "sha256_of"]
 
-_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
-_MAX_PROBLEMS = 20
 _MAX_ID_BYTES = 256
 _LAST_TIMESTAMP = 253_402_300_799  # the end of the year 9999: what a protobuf Timestamp can hold
 _BAD_ID_CHARACTERS = frozenset("\n\r\0")  # a vocabulary is a text file with one id per line
@@ -98,10 +97,10 @@ class Ratings:
 
 
 def read_ratings(path: Path) -> Ratings:
-    """Read a ratings file.
+    """Read a ratings file: CSV, or Parquet where the name ends in .parquet.
 
-    UTF-8 CSV with a header that has user_id, item_id, rating and timestamp (seconds since 1970-01-01 UTC) in any order;
-    other columns are ignored. Ids are strings and stay as given.
+    It has user_id, item_id, rating and timestamp (seconds since 1970-01-01 UTC) in any order, and event_type if events
+    are of several types; other columns are ignored. Ids are strings and stay as given. CSV is UTF-8 with a header.
 
     Raises:
         RatingsFormatError: The file breaks the format; lists the first 20 places.
@@ -112,27 +111,17 @@ def read_ratings(path: Path) -> Ratings:
     items: list[str] = []
     values: list[float] = []
     times: list[int] = []
+    types: list[str] = []
+    read_rows = parquet_rows if path.suffix == ".parquet" else csv_rows
     try:
-        with path.open("rb") as file:
-            rows = csv.reader(_decoded(file, problems), strict=True)
-            try:
-                position = _header_positions(rows, path, problems)
-                width = len(position.names)
-                for row in rows:
-                    if len(problems) >= _MAX_PROBLEMS:
-                        raise RatingsFormatError(path, problems[:_MAX_PROBLEMS], more=True)
-                    if not row:  # an empty line, as some editors leave at the end
-                        continue
-                    if len(row) != width:
-                        found, expected = f"{len(row)} fields", f"{width}, as in the header"
-                        problems.append(RatingsProblem(rows.line_num, "whole line", found, expected))
-                        continue
-                    users.append(_identifier(row[position.user], "user_id", rows.line_num, problems))
-                    items.append(_identifier(row[position.item], "item_id", rows.line_num, problems))
-                    values.append(_rating(row[position.rating], rows.line_num, problems))
-                    times.append(_timestamp(row[position.time], rows.line_num, problems))
-            except csv.Error as error:
-                problems.append(RatingsProblem(rows.line_num, "whole line", f"broken CSV ({error})", "valid CSV"))
+        for line, (user, item, rating, time, kind) in read_rows(path, problems):
+            users.append(_identifier(user, "user_id", line, problems))
+            items.append(_identifier(item, "item_id", line, problems))
+            values.append(_rating(rating, line, problems))
+            times.append(_timestamp(time, line, problems))
+            types.append(sys.intern(kind))
+            if len(problems) >= MAX_PROBLEMS:
+                raise RatingsFormatError(path, problems[:MAX_PROBLEMS], more=True)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}. Check the path and its permissions."
@@ -140,12 +129,13 @@ def read_ratings(path: Path) -> Ratings:
     if not users and not problems:
         problems.append(RatingsProblem(2, "whole line", "the end of the file", "at least one rating"))
     if problems:
-        raise RatingsFormatError(path, problems[:_MAX_PROBLEMS], more=len(problems) > _MAX_PROBLEMS)
+        raise RatingsFormatError(path, problems[:MAX_PROBLEMS], more=len(problems) > MAX_PROBLEMS)
     return Ratings(
         np.array(users, dtype=object),
         np.array(items, dtype=object),
         np.array(values, dtype=np.float32),
         np.array(times, dtype=np.int64),
+        np.array(types, dtype=object),
     )
 
 
@@ -153,41 +143,6 @@ def sha256_of(path: Path) -> str:
     """The hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@dataclass(frozen=True)
-class _Positions:
-    names: tuple[str, ...]
-    user: int
-    item: int
-    rating: int
-    time: int
-
-
-def _decoded(file: Iterator[bytes], problems: list[RatingsProblem]) -> Iterator[str]:
-    """Lines as text; a line that is not UTF-8 becomes a problem, with the byte it begins at."""
-    for number, raw in enumerate(file, start=1):
-        try:
-            yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            found = f"byte 0x{raw[error.start]:02x}"
-            problems.append(RatingsProblem(number, f"byte {error.start + 1}", found, "UTF-8 text"))
-            yield raw.decode("utf-8", errors="replace")
-
-
-def _header_positions(rows: Iterator[list[str]], path: Path, problems: list[RatingsProblem]) -> _Positions:
-    header = [name.strip() for name in next(rows, [])]
-    expected = f"a header with {', '.join(_COLUMNS)}"
-    if not header:
-        problems.append(RatingsProblem(1, "header", "an empty file", expected))
-    else:
-        for name in _COLUMNS:
-            if header.count(name) != 1:
-                found = f"{header.count(name) or 'no'} such column in {_shown(','.join(header))}"
-                problems.append(RatingsProblem(1, f"column {name}", found, expected))
-    if problems:
-        raise RatingsFormatError(path, problems)
-    return _Positions(tuple(header), *(header.index(name) for name in _COLUMNS))
 
 
 def _identifier(text: str, column: str, line: int, problems: list[RatingsProblem]) -> str:

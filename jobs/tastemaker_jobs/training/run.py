@@ -1,28 +1,22 @@
 """One training run from a ratings file to a published version. A plain function: Ray, if there is any, wraps it."""
 
-import keras
-
 from tastemaker_jobs.data.ratings import sha256_of
-from tastemaker_jobs.data.splits import Split
-from tastemaker_jobs.errors import DataError, TooFewRatingsError
 from tastemaker_jobs.evaluation.baselines import baseline_lists
-from tastemaker_jobs.evaluation.inputs import read_features, read_split, vocabulary_of
-from tastemaker_jobs.evaluation.leakage import check_fitted, check_split
+from tastemaker_jobs.evaluation.inputs import read_features, read_split
+from tastemaker_jobs.evaluation.leakage import check_split
 from tastemaker_jobs.evaluation.metrics import CUTOFF, judge
-from tastemaker_jobs.evaluation.protocol import test_questions, validation_questions, validation_targets
+from tastemaker_jobs.evaluation.protocol import test_questions, validation_questions
 from tastemaker_jobs.evaluation.served import SavedModel
 from tastemaker_jobs.models import model_class
-from tastemaker_jobs.models.recommender import Recommender
 from tastemaker_jobs.models.signatures import CONTRACT_VERSION, export_saved_model
-from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.publishing.manifests import as_toml, data_window, metrics, new_manifest, write_manifest
 from tastemaker_jobs.publishing.training_records import Epoch, write_training_record
 from tastemaker_jobs.publishing.versions import check_writable, staged, versions
 from tastemaker_jobs.publishing.warmup import write_warmup_requests
+from tastemaker_jobs.training.learning import learn_split
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
-from tastemaker_jobs.training.request import Trained, TrainingRequest, TrainingResult
+from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
 from tastemaker_jobs.training.settings import config_of
-from tastemaker_jobs.training.validation import Validation
 
 __all__ = ["train_and_publish"]
 
@@ -43,19 +37,6 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
     split = read_split(request.data)
     check_split(split)
     features = read_features(request.data)
-    if kind.knows_untouched_items and features is None:
-        raise DataError(f"{request.model} looks at the items themselves. Give a list of them with --items.")
-    vocabulary = vocabulary_of(split, features if kind.knows_untouched_items else None)
-    listed = frozenset(features.item_ids) if features and kind.knows_untouched_items else frozenset()
-    check_fitted(vocabulary.item_ids, split, name=request.model, catalogue=listed)
-    known = features.in_order(vocabulary.item_ids) if features else None
-    data = TrainingData.of(split.train, vocabulary, config=config, features=known)
-    if max(len(history) for history in data.histories) < 2:
-        raise TooFewRatingsError(
-            "No user has two ratings to train on besides those held out. Give a ratings file with longer histories."
-        )
-    keras.backend.clear_session()  # names of variables start anew, so that two runs in one process are alike
-    model = kind.for_data(config, data, seed=request.seed)
     epochs: list[Epoch] = []
 
     def recorded(event: StageEvent | EpochEvent) -> None:
@@ -63,12 +44,12 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
             epochs.append(Epoch.of(event))
         report(event)
 
-    report(StageEvent(request.model, "training"))
-    trained = _train(model, data, split, request.seed, recorded)
+    learnt = learn_split(kind, config, split, features, seed=request.seed, report=recorded)
+    vocabulary = learnt.data.vocabulary
     with staged(request.model_dir) as draft:
         report(StageEvent(request.model, "exporting"))
         version = draft.folder / "saved_model"
-        signatures = export_saved_model(model, vocabulary.item_ids, version)
+        signatures = export_saved_model(learnt.model, vocabulary.item_ids, version)
         for part in version.iterdir():  # TensorFlow insists on making the folder itself
             part.rename(draft.folder / part.name)
         version.rmdir()
@@ -98,10 +79,4 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
             write_manifest(manifest, draft.folder)
 
         report(StageEvent(request.model, "publishing"))
-        return TrainingResult(request.model, draft.publish(finish), trained, figures, baselines)
-
-
-def _train(model: Recommender, data: TrainingData, split: Split, seed: int, report: Report) -> Trained:
-    """Train on the training part alone; the validation part decides when to stop."""
-    histories, held_out = validation_targets(split)
-    return model.learn(data, validation=Validation(data.vocabulary, histories, held_out), seed=seed, report=report)
+        return TrainingResult(request.model, draft.publish(finish), learnt.trained, figures, baselines)

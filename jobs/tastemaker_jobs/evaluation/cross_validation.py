@@ -1,0 +1,157 @@
+"""K-fold cross-validation of a model over users: each fold trained, judged, and set beside the baselines.
+
+A fold is a plain function of small arguments, so that folds can run anywhere. Vocabulary, popularity and everything
+else that is fitted is fitted inside the fold.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tastemaker_jobs.data.data_files import DataFiles
+from tastemaker_jobs.data.folds import user_folds
+from tastemaker_jobs.data.ratings import read_ratings
+from tastemaker_jobs.data.splits import Split
+from tastemaker_jobs.evaluation.inputs import read_features
+from tastemaker_jobs.evaluation.leakage import check_folds
+from tastemaker_jobs.evaluation.metrics import Figure, judge
+from tastemaker_jobs.evaluation.protocol import test_questions
+from tastemaker_jobs.training.progress import Report
+
+__all__ = ["FOLD_METRICS", "Fold", "FoldRequest", "Spread", "as_json", "checked_folds", "run_fold", "spread"]
+
+FOLD_METRICS = ("ndcg@10", "hr@10", "recall@20", "ndcg@100")
+"""What each fold is judged by."""
+
+
+@dataclass(frozen=True)
+class FoldRequest:
+    """What to cross-validate. Small, so that it travels to a worker; the paths must mean the same there."""
+
+    model: str
+    """A name of `MODEL_NAMES`."""
+    data: DataFiles
+    """Ratings, whole; a protocol in it is not looked at."""
+    folds: int
+    """K, 3 or more."""
+    seed: int
+    """Of the folds, of training and of resampling."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """In place of the model's defaults."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What came out of one fold."""
+
+    number: int
+    """From 0."""
+    figures: Mapping[str, Sequence[Figure]]
+    """The model and each baseline by name: `FOLD_METRICS`, in their order, with intervals over the fold's users."""
+    epochs: int
+    """How many were run."""
+    seconds: float
+    """How long training took."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The mean of a metric over folds, with its 95 % interval by Student's t: how much the choice of users matters."""
+
+    name: str
+    """For example "ndcg@10"."""
+    value: float
+    """Mean over folds; NaN if a fold has none."""
+    lower: float
+    """Lower end of the interval."""
+    upper: float
+    """Upper end of the interval."""
+
+
+def checked_folds(request: FoldRequest) -> list[Split]:
+    """The folds, held against each other.
+
+    Raises:
+        TooFewRatingsError: There are too few users.
+        LeakageError: A fold leaks.
+    """
+    splits = list(
+        user_folds(read_ratings(request.data.ratings).without_repeats(), folds=request.folds, seed=request.seed)
+    )
+    check_folds(splits)
+    return splits
+
+
+def run_fold(request: FoldRequest, number: int, report: Report) -> Fold:
+    """Train and judge one fold.
+
+    Args:
+        request: The cross-validation.
+        number: Which fold, from 0.
+        report: Told of stages and epochs.
+    """
+    from tastemaker_jobs.evaluation.baselines import baseline_lists  # here, so that TensorFlow is in the worker alone
+    from tastemaker_jobs.evaluation.ranking import ranked_lists
+    from tastemaker_jobs.models import model_class
+    from tastemaker_jobs.training.learning import learn_split
+    from tastemaker_jobs.training.settings import config_of
+
+    split, kind = checked_folds(request)[number], model_class(request.model)
+    features = read_features(request.data)
+    learnt = learn_split(kind, config_of(kind, request.settings), split, features, seed=request.seed, report=report)
+    questions = test_questions(split)
+    longest = max(int(name.partition("@")[2]) for name in FOLD_METRICS)
+    lists = baseline_lists(split, questions, k=longest, seed=request.seed)
+    lists[request.model] = ranked_lists(learnt.model, learnt.data.vocabulary, questions, k=longest)
+    figures = {
+        name: judge(of_model, questions.wanted, seed=request.seed, names=FOLD_METRICS)
+        for name, of_model in lists.items()
+    }
+    return Fold(number, figures, learnt.trained.epochs, learnt.trained.seconds)
+
+
+def spread(folds: Sequence[Fold]) -> dict[str, list[Spread]]:
+    """Each model's and baseline's metrics over folds.
+
+    Args:
+        folds: Two or more.
+
+    Returns:
+        Name to a spread for each of `FOLD_METRICS`.
+    """
+    from scipy import stats  # here: who only shows a table need not wait for it
+
+    found: dict[str, list[Spread]] = {}
+    for name in folds[0].figures:
+        values = np.array([[figure.value for figure in fold.figures[name]] for fold in folds])  # [K, M]
+        mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(folds))  # [M] each
+        reach = stats.t.ppf(0.975, len(folds) - 1) * error  # [M]
+        found[name] = [
+            Spread(metric, float(m), float(m - r), float(m + r))
+            for metric, m, r in zip(FOLD_METRICS, mean, reach, strict=True)
+        ]
+    return found
+
+
+def as_json(request: FoldRequest, folds: Sequence[Fold]) -> dict[str, Any]:
+    """A cross-validation as JSON has it."""
+    return {
+        "model": request.model,
+        "dataset": request.data.dataset,
+        "seed": request.seed,
+        "settings": dict(request.settings),
+        "interval": "95 %, Student's t over folds; in a fold, percentile bootstrap over its users",
+        "folds": [
+            {
+                "fold": fold.number,
+                "epochs": fold.epochs,
+                "seconds": round(fold.seconds, 2),
+                "figures": {name: [asdict(figure) for figure in of_model] for name, of_model in fold.figures.items()},
+            }
+            for fold in folds
+        ],
+        "mean": {name: [asdict(value) for value in of_model] for name, of_model in spread(folds).items()},
+    }
