@@ -39,6 +39,16 @@ class Vocabulary:
         ordered = (*self.item_ids, *item_ids)
         return Vocabulary(ordered, {item: number for number, item in enumerate(ordered, start=1)})
 
+    def first(self, count: int) -> "Vocabulary":
+        """The first items alone.
+
+        Args:
+            count: How many.
+        """
+        return Vocabulary(
+            self.item_ids[:count], {item: number for item, number in self.index.items() if number <= count}
+        )
+
     def __len__(self) -> int:
         return len(self.item_ids)
 

@@ -124,6 +124,16 @@ class Recommender(keras.Model, abc.ABC):
         """A fresh model of the right size. What needs more of the data than the number of items overrides this."""
         return cls(config, item_count=data.item_count, seed=seed)
 
+    @classmethod
+    def looks_at_items(cls, config: Any, *, listed: bool) -> bool:  # noqa: ARG003  for those that override it
+        """Whether the vocabulary is to be the whole list of items. A model whose settings decide it overrides this.
+
+        Args:
+            config: Of `config_class`.
+            listed: Whether there is a list of items.
+        """
+        return cls.knows_untouched_items
+
     @abc.abstractmethod
     def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:
         """Learn in place from the training data; at the end it is ready to score.

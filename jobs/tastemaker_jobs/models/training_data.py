@@ -1,5 +1,6 @@
 """What a model may learn from: users' events as item numbers, how much each counts, and the items themselves."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,15 @@ class TrainingData:
     def item_count(self) -> int:
         """I."""
         return len(self.vocabulary)
+
+    def trained_only(self) -> "TrainingData":
+        """The same events with the vocabulary cut to the items that have any; these come first in it."""
+        count = max(int(history.max()) for history in self.histories)
+        if count == self.item_count:
+            return self
+        vocabulary = self.vocabulary.first(count)
+        features = self.features.in_order(vocabulary.item_ids) if self.features else None
+        return dataclasses.replace(self, vocabulary=vocabulary, features=features)
 
     @classmethod
     def of(

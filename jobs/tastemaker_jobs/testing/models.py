@@ -3,9 +3,10 @@
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +24,7 @@ from tastemaker_jobs.models.recommender import GradientConfig, Recommender
 from tastemaker_jobs.models.signatures import export_saved_model
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.testing.synthetic import synthetic_ratings
+from tastemaker_jobs.training.settings import config_of
 from tastemaker_jobs.training.validation import Validation
 
 __all__ = ["ExportedModel", "ModelContract", "train_small", "training_data"]
@@ -31,7 +33,13 @@ _LOAD_IN_A_CLEAN_PROCESS = Path(__file__).with_name("clean_process.py")
 
 
 def train_small(
-    model_name: str, ratings: Ratings, *, seed: int, epochs: int = 2, features: ItemFeatures | None = None
+    model_name: str,
+    ratings: Ratings,
+    *,
+    seed: int,
+    epochs: int = 2,
+    features: ItemFeatures | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[Recommender, Vocabulary]:
     """A model trained briefly.
 
@@ -41,13 +49,14 @@ def train_small(
         seed: Of weights and examples.
         epochs: At most, of models that have any.
         features: Of the items, for models that look at them.
+        settings: In place of the model's defaults.
     """
     split = leave_last_out(ratings)
     kind = model_class(model_name)
-    config = kind.config_class()
+    config = config_of(kind, settings)
     if isinstance(config, GradientConfig):
         config = dataclasses.replace(config, epochs=epochs)
-    known = features if kind.knows_untouched_items else None
+    known = features if kind.looks_at_items(config, listed=features is not None) else None
     vocabulary, histories = vocabulary_of(split, known), split.train.histories()
     data = TrainingData.of(
         split.train, vocabulary, config=config, features=known.in_order(vocabulary.item_ids) if known else None
@@ -130,12 +139,14 @@ class ModelContract:
 
     model_name: ClassVar[str]
     """A name of the registry."""
+    settings: ClassVar[Mapping[str, Any]] = {}
+    """In place of the model's defaults, to be small."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def exported(cls, tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
         """The model, trained on synthetic ratings and exported; once for all tests of the class."""
-        model, vocabulary = train_small(cls.model_name, synthetic_ratings(seed=1), seed=7)
+        model, vocabulary = train_small(cls.model_name, synthetic_ratings(seed=1), seed=7, settings=cls.settings)
         folder = tmp_path_factory.mktemp(cls.model_name) / "1"
         export_saved_model(model, vocabulary.item_ids, folder)
         return ExportedModel(model, vocabulary, folder, tf.saved_model.load(str(folder)))
@@ -248,7 +259,10 @@ class ModelContract:
     def test_one_seed_gives_one_model(self) -> None:
         """Bit by bit; and another seed another one."""
         ratings = synthetic_ratings(seed=1)
-        one, again, other = (train_small(self.model_name, ratings, seed=seed)[0].get_weights() for seed in (7, 7, 8))
+        one, again, other = (
+            train_small(self.model_name, ratings, seed=seed, settings=self.settings)[0].get_weights()
+            for seed in (7, 7, 8)
+        )
         for left, right in zip(one, again, strict=True):
             np.testing.assert_array_equal(left, right)
         assert any((left != right).any() for left, right in zip(one, other, strict=True))

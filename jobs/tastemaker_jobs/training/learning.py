@@ -58,7 +58,7 @@ def learn_split(
     """
     if kind.knows_untouched_items and features is None:
         raise DataError(f"{kind.name_in_registry} looks at the items themselves. Give a list of them with --items.")
-    listed = features if kind.knows_untouched_items else None
+    listed = features if kind.looks_at_items(config, listed=features is not None) else None
     vocabulary = vocabulary_of(split, listed)
     catalogue = frozenset(listed.item_ids) if listed else frozenset[str]()
     check_fitted(vocabulary.item_ids, split, name=kind.name_in_registry, catalogue=catalogue)

@@ -1,5 +1,6 @@
 """The score that early stopping follows. Quick and internal; reported figures come from `evaluation` and a library."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,22 @@ class Validation:
         for row, history in zip(self._history, encoded, strict=True):
             row[longest - len(history) :] = history
         self._target = np.array([vocabulary.index.get(held_out[user], 0) for user in users], dtype=np.int32)  # [U]
+
+    @property
+    def questions(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """History [U, T], left-padded with 0, and target [U], 0 where unknown."""
+        return self._history, self._target
+
+    def among(self, item_count: int) -> "Validation":
+        """The same questions for a model that knows the first items alone; the others become unknown.
+
+        Args:
+            item_count: How many it knows.
+        """
+        limited = copy.copy(self)
+        limited._history = np.where(self._history <= item_count, self._history, 0)
+        limited._target = np.where(self._target <= item_count, self._target, 0)
+        return limited
 
     def ndcg(self, score_items: tf.types.experimental.PolymorphicFunction) -> float:
         """The model's score now; NaN without users.
