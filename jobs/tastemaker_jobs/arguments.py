@@ -90,6 +90,8 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="FILE", help="a .parquet or .csv file: user_id, item_id, rank, score"
     )
 
+    _registry(commands, models_dir)
+
     crossval = commands.add_parser(
         "crossval",
         parents=[data, ratings, items, seed, settings],
@@ -110,7 +112,7 @@ def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]
         arguments: As parsed. `model` becomes part of `models`.
     """
     command = arguments["command"]
-    if command in ("fetch", "recommend"):
+    if "model" not in arguments:  # the others have nothing that could exclude each other
         return
     arguments["models"] = models = [*arguments["models"], *arguments.pop("model")]
     if not models and not arguments.get("model_dir"):
@@ -132,6 +134,63 @@ def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]
         parser.error("--valid and --fold-in go with --train and --test")
     if command == "crossval" and len(models) != 1:
         parser.error("crossval: one model at a time")
+
+
+def _registry(commands: Any, models_dir: argparse.ArgumentParser) -> None:
+    publish = commands.add_parser(
+        "publish", help="check a trained version, hold it against its baselines, and copy it to where a server polls"
+    )
+    publish.add_argument("--model-dir", type=Path, required=True, metavar="DIR", help="a model's folder or a version's")
+    publish.add_argument(
+        "--to", type=Path, default=Path("models"), metavar="DIR", help="the folder of served models (default: models)"
+    )
+    publish.add_argument("--name", metavar="NAME", help="what to serve it as (default: the model's own name)")
+    publish.add_argument(
+        "--force", metavar="REASON", help="publish although it loses to a baseline; the manifest keeps the reason"
+    )
+
+    server = argparse.ArgumentParser(add_help=False)
+    server.add_argument("name", metavar="NAME", help="the model, as in the config file")
+    server.add_argument(
+        "--config-file",
+        type=Path,
+        default=Path("models.config"),
+        metavar="FILE",
+        help="the model server's --model_config_file; it is rewritten (default: models.config)",
+    )
+    server.add_argument(
+        "--server", default="127.0.0.1:8500", metavar="HOST:PORT", help="the model server (default: 127.0.0.1:8500)"
+    )
+    server.add_argument(
+        "--via",
+        choices=["reload", "file"],
+        default="reload",
+        help="tell the server by its reload call, or let it poll the file (default: reload)",
+    )
+    server.add_argument(
+        "--keep", type=_whole(0), default=3, metavar="N", help="how many unlabelled old versions stay (default: 3)"
+    )
+    server.add_argument(
+        "--timeout-seconds", type=_whole(1), default=120, metavar="S", help="how long loading may take (default: 120)"
+    )
+    promote = commands.add_parser(
+        "promote", parents=[server], help="make a label name a version, once the version is available"
+    )
+    promote.add_argument("version", type=_whole(1), metavar="VERSION", help="a published version's number")
+    rollback = commands.add_parser(
+        "rollback", parents=[server], help="make a label name the version again that it named before"
+    )
+    for parser in (promote, rollback):
+        parser.add_argument(
+            "--label", default="stable", metavar="LABEL", help="such as stable, canary (default: stable)"
+        )
+
+    models = commands.add_parser("models", help="look at published models")
+    views = models.add_subparsers(dest="view", required=True, metavar="list|show")
+    listed = views.add_parser("list", parents=[models_dir], help="every version, its quality and its labels")
+    listed.add_argument("--config-file", type=Path, metavar="FILE", help="the model server's config file, for labels")
+    show = views.add_parser("show", parents=[models_dir], help="a version's manifest")
+    show.add_argument("name", metavar="NAME", help="a model's name, or the path of its folder or of a version's")
 
 
 def _models(parser: argparse.ArgumentParser, text: str) -> None:

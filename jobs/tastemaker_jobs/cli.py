@@ -104,11 +104,33 @@ def _crossval(arguments: dict[str, Any]) -> None:
     )
 
 
+def _publish(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.registry import publish_version
+
+    publish_version(**arguments)
+
+
+def _move_label(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.registry import move_label
+
+    move_label(**{"version": None, **arguments})
+
+
+def _models(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.registry import list_models, show_model
+
+    (list_models if arguments.pop("view") == "list" else show_model)(**arguments)
+
+
 _COMMANDS = {
     "crossval": _crossval,
     "evaluate": _evaluate,
     "fetch": _fetch,
+    "models": _models,
+    "promote": _move_label,
+    "publish": _publish,
     "recommend": _recommend,
+    "rollback": _move_label,
     "train": _train,
 }
 _DEFAULT_PROTOCOL = "leave-last-out"

@@ -14,7 +14,11 @@
     ├── TrainingDivergedError         the loss became NaN or infinite
     ├── ModelsDirError                the models folder cannot be written or read
     │   └── NoVersionError            no version of that model is published
-    ├── ModelLoadError                a SavedModel is corrupt or breaks the contract
+    ├── ModelLoadError                a SavedModel is corrupt or has no manifest
+    ├── ContractError                 a SavedModel breaks the contract of the signatures; lists how
+    ├── GateError                     a version should not go live; lists why
+    ├── PromotionError                a label could not be moved, and is where it was
+    │   └── ServingConfigError        the model server's config file cannot be read, or lacks the model
     └── RayError
         ├── RayStartError             Ray did not start or could not be reached
         └── WorkerLostError           Ray workers kept dying, retries included
@@ -29,17 +33,21 @@ from pathlib import Path
 __all__ = [
     "ChecksumError",
     "ConfigError",
+    "ContractError",
     "DataError",
     "DatasetUnavailableError",
+    "GateError",
     "ItemsFormatError",
     "LeakageError",
     "ModelLoadError",
     "ModelsDirError",
     "NoVersionError",
+    "PromotionError",
     "RatingsFormatError",
     "RatingsProblem",
     "RayError",
     "RayStartError",
+    "ServingConfigError",
     "TableFormatError",
     "TastemakerJobsError",
     "TooFewRatingsError",
@@ -158,7 +166,33 @@ class NoVersionError(ModelsDirError):
 
 
 class ModelLoadError(TastemakerJobsError):
-    """A SavedModel is corrupt, or does not keep the contract of the signatures."""
+    """A SavedModel is corrupt, or its manifest cannot be read."""
+
+
+class ContractError(TastemakerJobsError):
+    """A SavedModel does not keep the contract of the signatures. It was not published."""
+
+
+class GateError(TastemakerJobsError):
+    """A version should not go live, and nobody forced it. It was not published."""
+
+    def __init__(self, folder: Path, objections: Sequence[str]) -> None:
+        self.folder = folder
+        self.objections = tuple(objections)
+        lines = "\n".join(f"  {objection}" for objection in objections)
+        fix = 'Make it better, or publish it all the same with --force "REASON", which its manifest will keep.'
+        super().__init__(f"{folder} was not published:\n{lines}\n{fix}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.folder, self.objections)
+
+
+class PromotionError(TastemakerJobsError):
+    """A label could not be moved. It is where it was."""
+
+
+class ServingConfigError(PromotionError):
+    """The model server's config file cannot be read or written, or does not have the model."""
 
 
 class RayError(TastemakerJobsError):

@@ -14,9 +14,7 @@ import tensorflow as tf
 
 from tastemaker_jobs.models.recommender import Recommender
 
-__all__ = ["CONTRACT_VERSION", "export_saved_model"]
-
-CONTRACT_VERSION = 1
+__all__ = ["export_saved_model"]
 
 
 def export_saved_model(model: Recommender, item_ids: Sequence[str], folder: Path) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from tastemaker_jobs.evaluation.metrics import CUTOFF, judge
 from tastemaker_jobs.evaluation.protocol import test_questions, validation_questions
 from tastemaker_jobs.evaluation.served import SavedModel
 from tastemaker_jobs.models import model_class
-from tastemaker_jobs.models.signatures import CONTRACT_VERSION, export_saved_model
+from tastemaker_jobs.models.contract import CONTRACT_VERSION
+from tastemaker_jobs.models.signatures import export_saved_model
 from tastemaker_jobs.publishing.manifests import as_toml, data_window, metrics, new_manifest, write_manifest
 from tastemaker_jobs.publishing.training_records import Epoch, write_training_record
 from tastemaker_jobs.publishing.versions import check_writable, staged, versions

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tastemaker/artefacts/v1/manifest.proto\x12\x17tastemaker.artefacts.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf3\x02\n\rModelManifest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x18\n\x10\x63ontract_version\x18\x03 \x01(\x05\x12\x30\n\x0c\x63reated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63ode_version\x18\x05 \x01(\t\x12\x16\n\x0eparent_version\x18\x06 \x01(\x03\x12\x38\n\x0b\x64\x61ta_window\x18\x07 \x01(\x0b\x32#.tastemaker.artefacts.v1.DataWindow\x12\x30\n\x07metrics\x18\x08 \x03(\x0b\x32\x1f.tastemaker.artefacts.v1.Metric\x12\x34\n\tbaselines\x18\t \x03(\x0b\x32!.tastemaker.artefacts.v1.Baseline\x12\x13\n\x0b\x63onfig_toml\x18\n \x01(\t\x12\x12\n\nsignatures\x18\x0b \x03(\t\"\xd5\x01\n\nDataWindow\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x03 \x01(\x03\x12\x12\n\nuser_count\x18\x04 \x01(\x03\x12\x12\n\nitem_count\x18\x05 \x01(\x03\x12\x34\n\x10\x66irst_event_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_event_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"i\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05lower\x18\x03 \x01(\x01\x12\r\n\x05upper\x18\x04 \x01(\x01\x12\x10\n\x08protocol\x18\x05 \x01(\t\x12\x12\n\nuser_count\x18\x06 \x01(\x03\"J\n\x08\x42\x61seline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x07metrics\x18\x02 \x03(\x0b\x32\x1f.tastemaker.artefacts.v1.Metricb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&tastemaker/artefacts/v1/manifest.proto\x12\x17tastemaker.artefacts.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x03\n\rModelManifest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x18\n\x10\x63ontract_version\x18\x03 \x01(\x05\x12\x30\n\x0c\x63reated_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63ode_version\x18\x05 \x01(\t\x12\x16\n\x0eparent_version\x18\x06 \x01(\x03\x12\x38\n\x0b\x64\x61ta_window\x18\x07 \x01(\x0b\x32#.tastemaker.artefacts.v1.DataWindow\x12\x30\n\x07metrics\x18\x08 \x03(\x0b\x32\x1f.tastemaker.artefacts.v1.Metric\x12\x34\n\tbaselines\x18\t \x03(\x0b\x32!.tastemaker.artefacts.v1.Baseline\x12\x13\n\x0b\x63onfig_toml\x18\n \x01(\t\x12\x12\n\nsignatures\x18\x0b \x03(\t\x12\x0e\n\x06source\x18\x0c \x01(\t\x12\x17\n\x0fgate_objections\x18\r \x03(\t\x12\x14\n\x0c\x66orce_reason\x18\x0e \x01(\t\"\xd5\x01\n\nDataWindow\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x13\n\x0b\x65vent_count\x18\x03 \x01(\x03\x12\x12\n\nuser_count\x18\x04 \x01(\x03\x12\x12\n\nitem_count\x18\x05 \x01(\x03\x12\x34\n\x10\x66irst_event_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0flast_event_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"i\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\r\n\x05lower\x18\x03 \x01(\x01\x12\r\n\x05upper\x18\x04 \x01(\x01\x12\x10\n\x08protocol\x18\x05 \x01(\t\x12\x12\n\nuser_count\x18\x06 \x01(\x03\"J\n\x08\x42\x61seline\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x30\n\x07metrics\x18\x02 \x03(\x0b\x32\x1f.tastemaker.artefacts.v1.Metricb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,11 +33,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tastemaker.artefacts.v1.man
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MODELMANIFEST']._serialized_start=101
-  _globals['_MODELMANIFEST']._serialized_end=472
-  _globals['_DATAWINDOW']._serialized_start=475
-  _globals['_DATAWINDOW']._serialized_end=688
-  _globals['_METRIC']._serialized_start=690
-  _globals['_METRIC']._serialized_end=795
-  _globals['_BASELINE']._serialized_start=797
-  _globals['_BASELINE']._serialized_end=871
+  _globals['_MODELMANIFEST']._serialized_end=535
+  _globals['_DATAWINDOW']._serialized_start=538
+  _globals['_DATAWINDOW']._serialized_end=751
+  _globals['_METRIC']._serialized_start=753
+  _globals['_METRIC']._serialized_end=858
+  _globals['_BASELINE']._serialized_start=860
+  _globals['_BASELINE']._serialized_end=934
 # @@protoc_insertion_point(module_scope)

@@ -10,7 +10,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ModelManifest(_message.Message):
-    __slots__ = ("name", "version", "contract_version", "created_time", "code_version", "parent_version", "data_window", "metrics", "baselines", "config_toml", "signatures")
+    __slots__ = ("name", "version", "contract_version", "created_time", "code_version", "parent_version", "data_window", "metrics", "baselines", "config_toml", "signatures", "source", "gate_objections", "force_reason")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CONTRACT_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -22,6 +22,9 @@ class ModelManifest(_message.Message):
     BASELINES_FIELD_NUMBER: _ClassVar[int]
     CONFIG_TOML_FIELD_NUMBER: _ClassVar[int]
     SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    GATE_OBJECTIONS_FIELD_NUMBER: _ClassVar[int]
+    FORCE_REASON_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     contract_version: int
@@ -33,7 +36,10 @@ class ModelManifest(_message.Message):
     baselines: _containers.RepeatedCompositeFieldContainer[Baseline]
     config_toml: str
     signatures: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., contract_version: _Optional[int] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., code_version: _Optional[str] = ..., parent_version: _Optional[int] = ..., data_window: _Optional[_Union[DataWindow, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., baselines: _Optional[_Iterable[_Union[Baseline, _Mapping]]] = ..., config_toml: _Optional[str] = ..., signatures: _Optional[_Iterable[str]] = ...) -> None: ...
+    source: str
+    gate_objections: _containers.RepeatedScalarFieldContainer[str]
+    force_reason: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., contract_version: _Optional[int] = ..., created_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., code_version: _Optional[str] = ..., parent_version: _Optional[int] = ..., data_window: _Optional[_Union[DataWindow, _Mapping]] = ..., metrics: _Optional[_Iterable[_Union[Metric, _Mapping]]] = ..., baselines: _Optional[_Iterable[_Union[Baseline, _Mapping]]] = ..., config_toml: _Optional[str] = ..., signatures: _Optional[_Iterable[str]] = ..., source: _Optional[str] = ..., gate_objections: _Optional[_Iterable[str]] = ..., force_reason: _Optional[str] = ...) -> None: ...
 
 class DataWindow(_message.Message):
     __slots__ = ("dataset", "sha256", "event_count", "user_count", "item_count", "first_event_time", "last_event_time")
