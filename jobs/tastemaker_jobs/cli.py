@@ -101,6 +101,8 @@ def _crossval(arguments: dict[str, Any]) -> None:
         seed=arguments["seed"],
         settings=_settings(arguments),
         out=arguments["out"],
+        use_ray=arguments["use_ray"],
+        address=arguments["address"],
     )
 
 

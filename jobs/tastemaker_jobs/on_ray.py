@@ -1,11 +1,12 @@
-"""Training runs as Ray tasks. Only wraps `train_and_publish`: a run knows nothing of Ray.
+"""Plain functions as Ray tasks, side by side. Only wraps them: neither training nor cross-validation knows of Ray.
 
-A task whose worker dies is started again on another one. It publishes at its end and at once, so a run that died
-half-way left nothing; one that died between publishing and answering is published twice, which costs a version number
-and no more.
+A task whose worker dies is started again on another one. A training run publishes at its end and at once, so a run that
+died half-way left nothing; one that died between publishing and answering is published twice, which costs a version
+number and no more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import RayError as UpstreamError
@@ -17,7 +18,10 @@ from tastemaker_jobs.ray_cluster import connected, cores_of_a_node
 from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
 
-__all__ = ["train_on_ray"]
+__all__ = ["map_on_ray", "train_on_ray"]
+
+Argument = TypeVar("Argument")
+Answer = TypeVar("Answer")
 
 _RETRIES = 2
 _MAX_CORES = 4  # these models are small: more threads gain nothing
@@ -26,31 +30,57 @@ _MAX_CORES = 4  # these models are small: more threads gain nothing
 def train_on_ray(
     requests: Sequence[TrainingRequest], *, address: str | None, report: Report, retries: int = _RETRIES
 ) -> list[TrainingResult]:
-    """Train models side by side, each on its share of a node's cores. One that fails does not stop the others.
+    """Train models side by side. See `map_on_ray`.
 
     Args:
         requests: What to train. Paths must mean the same on every node.
         address: Of a running cluster; None starts one on this machine and ends it afterwards.
         report: Told of all runs' stages and epochs.
-        retries: How often a run starts again when its worker was lost. An error of its own would only come again.
+        retries: How often a run starts again when its worker was lost.
+    """
+    return map_on_ray(_train, requests, address=address, report=report, retries=retries)
+
+
+def map_on_ray(
+    function: Callable[[Argument, Report], Answer],
+    arguments: Sequence[Argument],
+    *,
+    address: str | None,
+    report: Report,
+    retries: int = _RETRIES,
+    done: Callable[[Argument, Answer], None] = lambda _, __: None,
+) -> list[Answer]:
+    """Call a function once for each argument, each call on its share of a node's cores. One that fails stops no other.
+
+    Args:
+        function: A module's own, so that it travels by name. What is heavy it imports itself.
+        arguments: Small, and pickleable.
+        address: Of a running cluster; None starts one on this machine and ends it afterwards.
+        report: Told of all calls' stages and epochs.
+        retries: How often a call starts again when its worker was lost. An error of its own would only come again.
+        done: Told of each answer as it comes, with its argument.
+
+    Returns:
+        The answers, in the order of the arguments.
 
     Raises:
         RayStartError: Ray did not start, or there is no cluster at that address.
         WorkerLostError: A worker died, and those that took its place as well.
-        TastemakerJobsError: A run failed.
+        TastemakerJobsError: A call failed; the others had their end first.
     """
     with connected(address):
         events = Queue(actor_options={"num_cpus": 0})
-        cores = max(1, min(_MAX_CORES, cores_of_a_node() // len(requests)))
-        # On a shared cluster a run keeps to what it asked for. On a Ray of our own, a run may use what the others leave
-        # idle.
+        cores = max(1, min(_MAX_CORES, cores_of_a_node() // len(arguments)))
+        # On a shared cluster a call keeps to what it asked for. On a Ray of our own, it may use what others leave idle.
         variables = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"} if address else {}
         task = ray.remote(num_cpus=cores, max_retries=retries, runtime_env={"env_vars": variables})(_run)
         try:
-            waiting = answers = [task.remote(request, events) for request in requests]
+            waiting = answers = [task.remote(function, argument, events) for argument in arguments]
             while waiting:
-                _, waiting = ray.wait(waiting, timeout=0.2)
+                ready, waiting = ray.wait(waiting, timeout=0.2)
                 _drain(events, report)
+                for answer in ready:
+                    _tell(answer, arguments[answers.index(answer)], done)
             return [ray.get(answer) for answer in answers]
         except RayTaskError as error:
             raise (error.cause if isinstance(error.cause, TastemakerJobsError) else error) from None
@@ -59,10 +89,23 @@ def train_on_ray(
             raise WorkerLostError(text) from error
 
 
-def _run(request: TrainingRequest, events: Queue) -> TrainingResult:
+def _run(function: Callable[[Any, Report], Any], argument: Any, events: Queue) -> Any:
+    return function(argument, events.put)
+
+
+def _train(request: TrainingRequest, report: Report) -> TrainingResult:
     from tastemaker_jobs.training.run import train_and_publish  # here, so that TensorFlow is in the worker alone
 
-    return train_and_publish(request, events.put)
+    return train_and_publish(request, report)
+
+
+def _tell(answer: ray.ObjectRef, argument: Any, done: Callable[[Any, Any], None]) -> None:
+    """Errors come up once all have ended."""
+    try:
+        found = ray.get(answer)
+    except (RayTaskError, UpstreamError):
+        return
+    done(argument, found)
 
 
 def _drain(events: Queue, report: Report) -> None:

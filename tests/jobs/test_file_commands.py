@@ -122,7 +122,8 @@ def test_recommend_says_what_is_wrong(folder, tmp_path, capsys):
 
 def test_crossval_judges_each_fold_and_their_mean(folder, tmp_path, capsys):
     argv = ["crossval", "--model", "autoencoder", "--train", f"{folder}/train.csv", "--folds", "3", "--epochs", "1"]
-    assert main([*argv, "--out", f"{tmp_path}/cv"]) == 0
+    argv += ["--no-ray", "--out", f"{tmp_path}/cv"]
+    assert main(argv) == 0
     assert "mean over 3 folds" in capsys.readouterr().out
     found = json.loads((tmp_path / "cv" / "crossval.json").read_text())
     assert [fold["fold"] for fold in found["folds"]] == [0, 1, 2]
@@ -133,6 +134,17 @@ def test_crossval_judges_each_fold_and_their_mean(folder, tmp_path, capsys):
     mean = found["mean"]["autoencoder"][0]
     assert mean["value"] == pytest.approx(sum(values) / 3)
     assert mean["lower"] < mean["value"] < mean["upper"]
+
+    # A fold that is finished is not run again; another question is not answered from the same folder.
+    (tmp_path / "cv" / "fold-1.json").unlink()
+    assert main(argv) == 0
+    assert "2 of 3 folds were finished before" in (err := capsys.readouterr().err)
+    assert "fold 2: epoch 1" in err
+    assert "fold 1: epoch 1" not in err
+    again = json.loads((tmp_path / "cv" / "crossval.json").read_text())
+    assert again["mean"] == found["mean"]
+    assert main([*argv, "--seed", "5"]) == 1
+    assert "belongs to another cross-validation" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

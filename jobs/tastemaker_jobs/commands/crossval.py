@@ -1,22 +1,40 @@
 """`tastemaker-jobs crossval`: train and judge a model on K folds of the users."""
 
+import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tastemaker_jobs import console
+from tastemaker_jobs import console, environment
 from tastemaker_jobs.data.data_files import DataFiles
-from tastemaker_jobs.evaluation.cross_validation import FoldRequest, as_json, checked_folds, run_fold, spread
+from tastemaker_jobs.evaluation.cross_validation import (
+    Fold,
+    FoldRequest,
+    as_json,
+    checked_folds,
+    run_fold,
+    spread,
+)
+from tastemaker_jobs.evaluation.fold_records import FoldRecords
 from tastemaker_jobs.evaluation.inputs import read_features
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
+from tastemaker_jobs.training.progress import Report
 
 __all__ = ["crossval"]
 
 
 def crossval(
-    *, model: str, data: DataFiles, folds: int, seed: int, settings: Mapping[str, Any], out: Path | None
+    *,
+    model: str,
+    data: DataFiles,
+    folds: int,
+    seed: int,
+    settings: Mapping[str, Any],
+    out: Path | None,
+    use_ray: bool,
+    address: str | None,
 ) -> None:
     """Per fold and over folds, the model beside the baselines.
 
@@ -26,22 +44,58 @@ def crossval(
         folds: K, 3 or more.
         seed: Of the folds, of training and of resampling.
         settings: In place of the model's defaults.
-        out: Folder for crossval.json.
+        out: Folder for crossval.json and for finished folds, which are not run again.
+        use_ray: Folds side by side as Ray tasks, or one after the other in this process.
+        address: Of a running Ray cluster.
     """
     request = FoldRequest(model, data, folds, seed, settings)
     checked_folds(request)
     read_features(data)
+    records = None
     if out is not None:
         check_writable(out)
-    console.note(f"cross-validating {model} on {folds} folds of the users of {data.dataset}; starting TensorFlow")
-    start_tensorflow()
-    with console.progress() as report:
-        done = [run_fold(request, number, report) for number in range(folds)]
-    for fold in done:
+        records = FoldRecords(out, request)
+    done = records.read() if records else {}
+
+    def finished(_: FoldRequest, fold: Fold) -> None:
+        done[fold.number] = fold
+        if records:
+            records.write(fold)
+
+    missing = [dataclasses.replace(request, number=number) for number in range(folds) if number not in done]
+    if done:
+        console.note(f"{len(done)} of {folds} folds were finished before")
+    if missing:
+        where = "Ray" if use_ray else "TensorFlow"
+        console.note(f"cross-validating {model} on {folds} folds of the users of {data.dataset}; starting {where}")
+        with console.progress() as report:
+            _run(missing, report, finished, use_ray=use_ray, address=address)
+    ordered = [done[number] for number in range(folds)]
+    for fold in ordered:
         title = f"fold {fold.number + 1} of {folds}"
         console.print_table(console.figures_table(fold.figures.items(), title=title))
-    console.print_table(console.spread_table(spread(done), title=f"{data.dataset}, mean over {folds} folds of users"))
+    console.print_table(
+        console.spread_table(spread(ordered), title=f"{data.dataset}, mean over {folds} folds of users")
+    )
     if out is not None:
         path = out / "crossval.json"
-        path.write_text(json.dumps(as_json(request, done), indent=1) + "\n")
+        path.write_text(json.dumps(as_json(request, ordered), indent=1) + "\n")
         console.print_path(path)
+
+
+def _run(
+    requests: Sequence[FoldRequest],
+    report: Report,
+    finished: Callable[[FoldRequest, Fold], None],
+    *,
+    use_ray: bool,
+    address: str | None,
+) -> None:
+    if use_ray:
+        from tastemaker_jobs.on_ray import map_on_ray
+
+        map_on_ray(run_fold, requests, address=address or environment.ray_address(), report=report, done=finished)
+        return
+    start_tensorflow()
+    for request in requests:
+        finished(request, run_fold(request, report))

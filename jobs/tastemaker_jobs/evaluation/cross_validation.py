@@ -4,6 +4,7 @@ A fold is a plain function of small arguments, so that folds can run anywhere. V
 else that is fitted is fitted inside the fold.
 """
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,9 +20,18 @@ from tastemaker_jobs.evaluation.inputs import read_features
 from tastemaker_jobs.evaluation.leakage import check_folds
 from tastemaker_jobs.evaluation.metrics import Figure, judge
 from tastemaker_jobs.evaluation.protocol import test_questions
-from tastemaker_jobs.training.progress import Report
+from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 
-__all__ = ["FOLD_METRICS", "Fold", "FoldRequest", "Spread", "as_json", "checked_folds", "run_fold", "spread"]
+__all__ = [
+    "FOLD_METRICS",
+    "Fold",
+    "FoldRequest",
+    "Spread",
+    "as_json",
+    "checked_folds",
+    "run_fold",
+    "spread",
+]
 
 FOLD_METRICS = ("ndcg@10", "hr@10", "recall@20", "ndcg@100")
 """What each fold is judged by."""
@@ -41,6 +51,8 @@ class FoldRequest:
     """Of the folds, of training and of resampling."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """In place of the model's defaults."""
+    number: int = 0
+    """Which fold, from 0."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +97,11 @@ def checked_folds(request: FoldRequest) -> list[Split]:
     return splits
 
 
-def run_fold(request: FoldRequest, number: int, report: Report) -> Fold:
+def run_fold(request: FoldRequest, report: Report) -> Fold:
     """Train and judge one fold.
 
     Args:
-        request: The cross-validation.
-        number: Which fold, from 0.
+        request: The cross-validation, and which fold.
         report: Told of stages and epochs.
     """
     from tastemaker_jobs.evaluation.baselines import baseline_lists  # here, so that TensorFlow is in the worker alone
@@ -99,9 +110,12 @@ def run_fold(request: FoldRequest, number: int, report: Report) -> Fold:
     from tastemaker_jobs.training.learning import learn_split
     from tastemaker_jobs.training.settings import config_of
 
-    split, kind = checked_folds(request)[number], model_class(request.model)
+    def named(event: StageEvent | EpochEvent) -> None:  # so that folds side by side are told apart
+        report(dataclasses.replace(event, model=f"{event.model}, fold {request.number + 1}"))
+
+    split, kind = checked_folds(request)[request.number], model_class(request.model)
     features = read_features(request.data)
-    learnt = learn_split(kind, config_of(kind, request.settings), split, features, seed=request.seed, report=report)
+    learnt = learn_split(kind, config_of(kind, request.settings), split, features, seed=request.seed, report=named)
     questions = test_questions(split)
     longest = max(int(name.partition("@")[2]) for name in FOLD_METRICS)
     lists = baseline_lists(split, questions, k=longest, seed=request.seed)
@@ -110,7 +124,7 @@ def run_fold(request: FoldRequest, number: int, report: Report) -> Fold:
         name: judge(of_model, questions.wanted, seed=request.seed, names=FOLD_METRICS)
         for name, of_model in lists.items()
     }
-    return Fold(number, figures, learnt.trained.epochs, learnt.trained.seconds)
+    return Fold(request.number, figures, learnt.trained.epochs, learnt.trained.seconds)
 
 
 def spread(folds: Sequence[Fold]) -> dict[str, list[Spread]]:
