@@ -106,6 +106,17 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="write crossval.json here, and each fold as it ends: it is not run again",
     )
+    tune = commands.add_parser(
+        "tune", parents=[data, ratings, items, seed, settings], help="search good settings of a model with Ray Tune"
+    )
+    _models(tune, f"one of {', '.join(MODEL_NAMES)}")
+    tune.add_argument("--train", type=Path, metavar="FILE", help="ratings to train on whole, in place of a split")
+    tune.add_argument("--valid", type=Path, metavar="FILE", help="beside --train: ratings to judge trials by")
+    tune.add_argument("--trials", type=_whole(1), default=20, metavar="N", help="settings to try (default: 20)")
+    tune.add_argument("--address", metavar="ADDRESS", help="a running Ray cluster; default: one started for this run")
+    tune.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="for best.toml and the search, which goes on if cut off"
+    )
     return parser
 
 
@@ -126,19 +137,19 @@ def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]
         )
     if arguments["train"] and arguments["ratings"]:
         parser.error("--train and --ratings exclude each other: --train is not split, --ratings is")
-    if command == "train":
+    if command in ("train", "tune"):
         if arguments["valid"] and not arguments["train"]:
             parser.error("--valid goes with --train")
-        if arguments["out"] and len(models) > 1:
-            parser.error("--out is the folder of one model; for several, give --models-dir")
         if arguments["train"] and arguments["protocol"]:
             parser.error("--protocol splits --ratings; with --train nothing is split")
+    if command == "train" and arguments["out"] and len(models) > 1:
+        parser.error("--out is the folder of one model; for several, give --models-dir")
     if command == "evaluate" and bool(arguments["train"]) != bool(arguments["test"]):
         parser.error("--train and --test go together")
     if command == "evaluate" and not arguments["train"] and (arguments["valid"] or arguments["fold_in"]):
         parser.error("--valid and --fold-in go with --train and --test")
-    if command == "crossval" and len(models) != 1:
-        parser.error("crossval: one model at a time")
+    if command in ("crossval", "tune") and len(models) != 1:
+        parser.error(f"{command}: one model at a time")
 
 
 def _registry(commands: Any, models_dir: argparse.ArgumentParser) -> None:

@@ -106,6 +106,20 @@ def _crossval(arguments: dict[str, Any]) -> None:
     )
 
 
+def _tune(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.tune import tune
+
+    tune(
+        model=arguments["models"][0],
+        data=_files(arguments),
+        trials=arguments["trials"],
+        seed=arguments["seed"],
+        settings=_settings(arguments),
+        out=arguments["out"],
+        address=arguments["address"],
+    )
+
+
 def _publish(arguments: dict[str, Any]) -> None:
     from tastemaker_jobs.commands.registry import publish_version
 
@@ -134,6 +148,7 @@ _COMMANDS = {
     "recommend": _recommend,
     "rollback": _move_label,
     "train": _train,
+    "tune": _tune,
 }
 _DEFAULT_PROTOCOL = "leave-last-out"
 

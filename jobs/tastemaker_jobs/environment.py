@@ -34,6 +34,7 @@ def quiet_libraries() -> None:
         "TF_CPP_MIN_LOG_LEVEL": "2",  # warnings about CPU features; errors still show
         "TF_ENABLE_ONEDNN_OPTS": "0",  # else a notice, and sums that differ between machines
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AIR_NEW_OUTPUT": "0",  # else Ray Tune draws tables on stdout, whatever its verbosity
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning at every worker
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else Ray copies the working tree to its workers under `uv run`
     }

@@ -12,6 +12,7 @@
     ├── UnknownModelError             no model of that name
     ├── ConfigError                   a training setting is out of range
     ├── TrainingDivergedError         the loss became NaN or infinite
+    ├── TuningError                   no trial of a search ended well
     ├── ModelsDirError                the models folder cannot be written or read
     │   └── NoVersionError            no version of that model is published
     ├── ModelLoadError                a SavedModel is corrupt or has no manifest
@@ -52,6 +53,7 @@ __all__ = [
     "TastemakerJobsError",
     "TooFewRatingsError",
     "TrainingDivergedError",
+    "TuningError",
     "UnknownModelError",
     "WorkerLostError",
 ]
@@ -155,6 +157,10 @@ class ConfigError(TastemakerJobsError):
 
 class TrainingDivergedError(TastemakerJobsError):
     """The loss became NaN or infinite."""
+
+
+class TuningError(TastemakerJobsError):
+    """No trial of a search ended well."""
 
 
 class ModelsDirError(TastemakerJobsError):

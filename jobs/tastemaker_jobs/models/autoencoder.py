@@ -5,12 +5,14 @@ Source: Liang et al., "Variational Autoencoders for Collaborative Filtering" (WW
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tastemaker_jobs.models.recommender import Examples, GradientConfig, GradientRecommender
+from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform, Uniform
 from tastemaker_jobs.models.training_data import TrainingData
 
 __all__ = ["Autoencoder", "AutoencoderConfig"]
@@ -41,6 +43,12 @@ class Autoencoder(GradientRecommender):
 
     name_in_registry = "autoencoder"
     config_class = AutoencoderConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "hidden_size": Choice((100, 200, 400)),
+        "input_dropout": Uniform(0.3, 0.8),
+        "learning_rate": LogUniform(5e-4, 5e-3),
+        "weight_decay": LogUniform(1e-6, 1e-3),
+    }
 
     def __init__(self, config: AutoencoderConfig, *, item_count: int, seed: int) -> None:
         super().__init__(config, item_count=item_count, seed=seed)

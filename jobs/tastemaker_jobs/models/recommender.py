@@ -15,6 +15,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from tastemaker_jobs.errors import ConfigError
+from tastemaker_jobs.models.search_space import Domain
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import Trained
@@ -101,6 +102,8 @@ class Recommender(keras.Model, abc.ABC):
     """Its settings; `config_class()` is the default."""
     knows_untouched_items: ClassVar[bool] = False
     """Whether it looks at the items themselves, so that its vocabulary is the whole list of items."""
+    search_space: ClassVar[Mapping[str, Domain]] = {}
+    """What `tune` may try, by setting."""
     explains: ClassVar[bool] = True
     """Whether the signature `explain` makes sense: it does unless the history decides nothing."""
     encodes: ClassVar[bool] = False
