@@ -57,7 +57,7 @@ def test_manifest_says_where_the_model_came_from(run):
     assert manifest.data_window.first_event_time.seconds >= 1_000_000
     assert [metric.name for metric in manifest.metrics] == ["hr@10", "ndcg@10"]
     assert manifest.metrics[0].value == result.figures[0].value
-    assert manifest.baselines[0].name == "popularity"
+    assert [baseline.name for baseline in manifest.baselines] == ["popularity", "item_knn", "ease", "als"]
     config = tomllib.loads(manifest.config_toml)
     assert (config["seed"], config["epochs"]) == (5, 3)
     assert json.loads((result.version_dir / "manifest.json").read_text())["data_window"]["item_count"] == "30"
@@ -109,7 +109,7 @@ def test_every_protocol_trains_and_evaluates_what_it_trained(protocol, tmp_path,
     assert "Learning curves" in report.read_text()
     assert report.read_bytes() == (tmp_path / "out" / "report.html").read_bytes()
     content = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert list(content["models"]) == ["popularity", "autoencoder/1"]
+    assert list(content["models"]) == ["popularity", "item_knn", "ease", "als", "autoencoder/1"]
     other = "temporal" if protocol != "temporal" else "leave-last-out"
     assert main(["evaluate", "autoencoder", *where, "--protocol", other]) == 1
     assert "leaks test data into training" in capsys.readouterr().err
