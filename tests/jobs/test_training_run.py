@@ -51,7 +51,7 @@ def test_manifest_says_where_the_model_came_from(run):
     manifest = read_manifest(result.version_dir)
     assert (manifest.name, manifest.version, manifest.parent_version) == ("autoencoder", 1, 0)
     assert manifest.contract_version == 1
-    assert list(manifest.signatures) == ["explain", "recommend", "score", "serving_default", "similar"]
+    assert list(manifest.signatures) == ["encode", "explain", "recommend", "score", "serving_default", "similar"]
     assert manifest.data_window.dataset == "films"
     assert manifest.data_window.user_count == 40
     assert manifest.data_window.first_event_time.seconds >= 1_000_000

@@ -26,12 +26,12 @@ __all__ = ["Als", "AlsConfig"]
 class AlsConfig(ModelConfig):
     """Settings of ALS."""
 
-    factors: int = 64
+    factors: int = 128
     """D. 1 or more."""
-    l2: float = 1.0
+    l2: float = 10.0
     """The paper's lambda: factor of the squared factors. Above 0."""
     confidence: float = 2.0
-    """How much more an event of weight 1 counts than an item that the user has not had, which counts 1. Above 1."""
+    """The paper's c: how much an event of weight 1 counts; an item that the user has not had counts 1. Above 0."""
     iterations: int = 15
     """How often users and items are solved for in turn. 1 or more."""
 

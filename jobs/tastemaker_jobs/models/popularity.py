@@ -22,7 +22,7 @@ _DAY_SECONDS = 86_400
 class PopularityConfig(ModelConfig):
     """Settings of popularity."""
 
-    half_life_days: float = 0.0
+    half_life_days: float = 90.0
     """After this time before the newest training event an event counts half. 0 or infinity: all count the same."""
 
     @classmethod
