@@ -214,6 +214,12 @@ def test_heavier_event_counts_more(name):
     assert after[2] - after[1] > before[2] - before[1] + 1e-3
 
 
+def test_als_without_its_library_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"implicit, which is not installed.*tastemaker\[jobs\]"):
+        learnt("als", training_data(HISTORIES, item_count=5))
+
+
 def test_repeated_events_add_up_or_count_once():
     data = weighed(training_data([[1, 2, 1], [2]], item_count=2), [[1, 1, 3], [2]])
     assert interactions.user_item_matrix(data, add_repeats=True).toarray().tolist() == [[4, 1], [0, 2]]

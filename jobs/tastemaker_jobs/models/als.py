@@ -5,13 +5,15 @@ Learning is the library `implicit`'s. Serving folds in any history, so users nee
 Source: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback Datasets" (ICDM 2008).
 """
 
+import importlib.util
 import time
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
-import threadpoolctl
 
+from tastemaker_jobs.errors import ConfigError
 from tastemaker_jobs.models.interactions import distinct_items, user_item_matrix
 from tastemaker_jobs.models.recommender import ModelConfig, Recommender
 from tastemaker_jobs.models.training_data import TrainingData
@@ -26,10 +28,11 @@ __all__ = ["Als", "AlsConfig"]
 class AlsConfig(ModelConfig):
     """Settings of ALS."""
 
-    factors: int = 128
+    factors: int = 64
     """D. 1 or more."""
-    l2: float = 10.0
-    """The paper's lambda: factor of the squared factors. Above 0."""
+    l2: float = 0.15
+    """The paper's lambda, factor of the squared factors, per event that a user has on average: where histories are
+    short, less of it already draws everything to 0. Above 0."""
     confidence: float = 2.0
     """The paper's c: how much an event of weight 1 counts; an item that the user has not had counts 1. Above 0."""
     iterations: int = 15
@@ -50,27 +53,44 @@ class Als(Recommender):
         )
         self.all_items = self.add_weight(shape=(size, size), initializer="zeros", trainable=False, name="all_items")
 
+    @classmethod
+    def for_data(cls, config: Any, data: TrainingData, *, seed: int) -> Self:
+        """See `Recommender.for_data`.
+
+        Raises:
+            ConfigError: There is no `implicit`, which is compiled and not to be had for every platform.
+        """
+        if importlib.util.find_spec("implicit") is None:
+            raise ConfigError(
+                "als learns with the library implicit, which is not installed here. Install tastemaker[jobs] on a"
+                " platform that implicit has a wheel for, or take ease or item_knn."
+            )
+        return super().for_data(config, data, seed=seed)
+
     def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:  # noqa: ARG002
         """See `Recommender.learn`; solved by `implicit`, in one thread so that a seed gives one model.
 
         Repeated events add up: the paper's confidence grows with them.
         """
-        from implicit.cpu.als import AlternatingLeastSquares  # here, as only learning needs it
+        import threadpoolctl  # both here, as only learning needs them
+        from implicit.cpu.als import AlternatingLeastSquares
 
         began = time.monotonic()
+        matrix = user_item_matrix(data, add_repeats=True)  # [U, I]
+        l2 = self.config.l2 * matrix.sum() / matrix.shape[0]
         with threadpoolctl.threadpool_limits(1, "blas"):  # implicit warns without it: its own threads would fight BLAS'
             solver = AlternatingLeastSquares(
                 factors=self.config.factors,
-                regularization=self.config.l2,
+                regularization=l2,
                 alpha=self.config.confidence,
                 iterations=self.config.iterations,
                 num_threads=1,
                 random_state=seed,
             )
-            solver.fit(user_item_matrix(data, add_repeats=True).astype(np.float32), show_progress=False)
+            solver.fit(matrix.astype(np.float32), show_progress=False)
         factors = solver.item_factors.astype(np.float64)  # [I, D]
         self.item_factors.assign(factors)
-        self.all_items.assign(factors.T @ factors + self.config.l2 * np.eye(self.config.factors))
+        self.all_items.assign(factors.T @ factors + l2 * np.eye(self.config.factors))
         seconds = time.monotonic() - began
         return Trained(epochs=0, best_epoch=0, valid_ndcg=validation.ndcg(score_function(self)), seconds=seconds)
 

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 import tensorflow as tf
 
 from tastemaker_jobs.models.ease import item_weights
@@ -31,9 +32,9 @@ _LOSSES = ("multinomial", "squared")
 class AutoencoderConfig(GradientConfig):
     """Settings of the autoencoder."""
 
-    epochs: int = 60
+    epochs: int = 40
     """Passes over the training data at most; each is short. 1 or more."""
-    patience_epochs: int = 15
+    patience_epochs: int = 20
     """Training stops after this many epochs without a better validation score. 1 or more."""
     batch_size: int = 64
     """Users per step. 1 or more."""
@@ -41,7 +42,7 @@ class AutoencoderConfig(GradientConfig):
     """Adam's step size. Above 0."""
     loss: str = "multinomial"
     """"multinomial": which items a user has. "squared": how they rate them; scores are then predicted ratings."""
-    hidden_size: int = 200
+    hidden_size: int = 400
     """H, of the user's code. 1 or more."""
     middle_size: int = 0
     """Of a hidden layer between items and code. 0: none."""
@@ -57,7 +58,7 @@ class AutoencoderConfig(GradientConfig):
     """How much the code's distance from the standard normal counts in the loss at most. 0 or more."""
     kl_annealing_epochs: int = 30
     """That factor rises from 0 to its cap in so many epochs. 1 or more."""
-    linear_weight: float = 8.0
+    linear_weight: float = 12.0
     """Factor of the linear part's scores. 0: there is none. With the loss "squared" there is none."""
     linear_l2: float = 200.0
     """Factor of the squared weights of the linear part. Above 0."""
@@ -117,7 +118,7 @@ class Autoencoder(GradientRecommender):
         """See `Recommender.learn`; the linear part and the ratings' statistics first, then the rest in the loop."""
         if self.linear is not None:
             matrix = user_item_matrix(data, add_repeats=False)  # [U, I]
-            self.linear.assign(item_weights(matrix, l2=self.config.linear_l2))
+            self.linear.assign(item_weights(_heavy_users_lightened(matrix), l2=self.config.linear_l2))
         if self.config.loss == "squared":
             ratings, weights = np.concatenate(data.ratings), np.concatenate(data.weights)  # [N] each
             mean = np.average(ratings, weights=weights)
@@ -200,6 +201,15 @@ class Autoencoder(GradientRecommender):
         in_all = self._users * self.config.kl_annealing_epochs
         self.annealed.assign_add(tf.cast(users, tf.float32) / in_all)
         return now
+
+
+def _heavy_users_lightened(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    """[U, I], each row divided by the fourth root of its number of items, relative to the mean of these.
+
+    A user's pairs of items grow with the square of their number, so in the linear part a few heavy users would decide.
+    """
+    count = np.maximum(np.diff(matrix.indptr), 1)  # [U]
+    return scipy.sparse.diags((count / count.mean()) ** -0.25) @ matrix
 
 
 def _weightiest(history: npt.NDArray[np.int32], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
