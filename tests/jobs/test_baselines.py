@@ -124,12 +124,14 @@ def test_item_knn_is_the_shrunk_cosine_of_the_nearest():
     data = training_data(HISTORIES, item_count=5)
     users = np.zeros((len(HISTORIES), 5))
     for row, history in zip(users, HISTORIES, strict=True):
-        row[np.array(history) - 1] = 1
+        row[np.array(history) - 1] = 1 / np.sqrt(len(history))
+    users *= np.sqrt(np.mean([len(history) for history in HISTORIES]))
     expected = np.zeros((5, 5))
     for one in range(5):
         for other in set(range(5)) - {one}:
             both = (users[:, one] * users[:, other]).sum()
-            expected[one, other] = both / (np.sqrt(users[:, one].sum() * users[:, other].sum()) + 2)
+            lengths = np.linalg.norm(users[:, one]) * np.linalg.norm(users[:, other])
+            expected[one, other] = both / (lengths + 2)
     whole = learnt("item_knn", data, neighbours=5, shrinkage=2.0)
     np.testing.assert_allclose(scores(whole, *[[item] for item in range(1, 6)]), expected, rtol=1e-6)
     np.testing.assert_allclose(scores(whole, [1, 4])[0], expected[0] + expected[3], rtol=1e-6)

@@ -12,11 +12,10 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse
 import tensorflow as tf
 
 from tastemaker_jobs.models.ease import item_weights
-from tastemaker_jobs.models.interactions import bag_of_items, user_item_matrix
+from tastemaker_jobs.models.interactions import bag_of_items, lighten_heavy_users, user_item_matrix
 from tastemaker_jobs.models.recommender import Examples, GradientConfig, GradientRecommender
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report
@@ -34,7 +33,7 @@ class AutoencoderConfig(GradientConfig):
 
     epochs: int = 40
     """Passes over the training data at most; each is short. 1 or more."""
-    patience_epochs: int = 20
+    patience_epochs: int = 40
     """Training stops after this many epochs without a better validation score. 1 or more."""
     batch_size: int = 64
     """Users per step. 1 or more."""
@@ -118,7 +117,7 @@ class Autoencoder(GradientRecommender):
         """See `Recommender.learn`; the linear part and the ratings' statistics first, then the rest in the loop."""
         if self.linear is not None:
             matrix = user_item_matrix(data, add_repeats=False)  # [U, I]
-            self.linear.assign(item_weights(_heavy_users_lightened(matrix), l2=self.config.linear_l2))
+            self.linear.assign(item_weights(lighten_heavy_users(matrix, power=0.25), l2=self.config.linear_l2))
         if self.config.loss == "squared":
             ratings, weights = np.concatenate(data.ratings), np.concatenate(data.weights)  # [N] each
             mean = np.average(ratings, weights=weights)
@@ -201,15 +200,6 @@ class Autoencoder(GradientRecommender):
         in_all = self._users * self.config.kl_annealing_epochs
         self.annealed.assign_add(tf.cast(users, tf.float32) / in_all)
         return now
-
-
-def _heavy_users_lightened(matrix: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-    """[U, I], each row divided by the fourth root of its number of items, relative to the mean of these.
-
-    A user's pairs of items grow with the square of their number, so in the linear part a few heavy users would decide.
-    """
-    count = np.maximum(np.diff(matrix.indptr), 1)  # [U]
-    return scipy.sparse.diags((count / count.mean()) ** -0.25) @ matrix
 
 
 def _weightiest(history: npt.NDArray[np.int32], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:

@@ -11,7 +11,7 @@ from scipy.sparse import linalg
 
 from tastemaker_jobs.models.training_data import TrainingData
 
-__all__ = ["bag_of_items", "distinct_items", "item_directions", "user_item_matrix"]
+__all__ = ["bag_of_items", "distinct_items", "item_directions", "lighten_heavy_users", "user_item_matrix"]
 
 _MAX_DIRECTIONS = 64
 
@@ -36,6 +36,19 @@ def user_item_matrix(data: TrainingData, *, add_repeats: bool) -> scipy.sparse.c
         last = np.append((np.diff(user) != 0) | (np.diff(item) != 0), True)  # [N]
         user, item, weight = user[last], item[last], weight[last]
     return scipy.sparse.csr_matrix((weight, (user, item)), shape=(len(lengths), data.item_count))
+
+
+def lighten_heavy_users(matrix: scipy.sparse.csr_matrix, *, power: float) -> scipy.sparse.csr_matrix:
+    """Rows divided by a power of their number of items, relative to the mean of these.
+
+    A user's pairs of items grow with the square of their number, so a few heavy users would decide what goes with what.
+
+    Args:
+        matrix: [U, I], as from `user_item_matrix`.
+        power: 0 changes nothing; 0.5 gives rows of 0 and 1 one length.
+    """
+    count = np.maximum(np.diff(matrix.indptr), 1)  # [U]
+    return scipy.sparse.csr_matrix(scipy.sparse.diags((count / count.mean()) ** -power) @ matrix)
 
 
 def item_directions(matrix: scipy.sparse.csr_matrix) -> npt.NDArray[np.float32]:

@@ -1,7 +1,8 @@
 """Items that the same users have: a user is shown the nearest neighbours of what they have.
 
-Source: Sarwar et al., "Item-based Collaborative Filtering Recommendation Algorithms" (WWW 2001); the shrinkage of the
-cosine as in Bell and Koren, "Improved Neighborhood-based Collaborative Filtering" (KDD Cup 2007).
+Source: Deshpande and Karypis, "Item-Based Top-N Recommendation Algorithms" (TOIS 2004), which gives all users one
+length before items are compared; the shrinkage of the cosine as in Bell and Koren, "Improved Neighborhood-based
+Collaborative Filtering" (KDD Cup 2007).
 """
 
 import time
@@ -13,7 +14,12 @@ import numpy.typing as npt
 import scipy.sparse
 import tensorflow as tf
 
-from tastemaker_jobs.models.interactions import bag_of_items, item_directions, user_item_matrix
+from tastemaker_jobs.models.interactions import (
+    bag_of_items,
+    item_directions,
+    lighten_heavy_users,
+    user_item_matrix,
+)
 from tastemaker_jobs.models.recommender import ModelConfig, Recommender
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report
@@ -31,7 +37,7 @@ class ItemKnnConfig(ModelConfig):
 
     neighbours: int = 50
     """N: how many items each item speaks for. 1 or more."""
-    shrinkage: float = 10.0
+    shrinkage: float = 3.0
     """Added below the cosine's fraction, so that a few users in common are no proof of likeness. 0 or more."""
 
     @classmethod
@@ -58,7 +64,8 @@ class ItemKnn(Recommender):
         """See `Recommender.learn`; computed."""
         began = time.monotonic()
         matrix = user_item_matrix(data, add_repeats=False)  # [U, I]
-        neighbours, similarities = _nearest(matrix, self.neighbours.shape[1], shrinkage=self.config.shrinkage)
+        of_one_length = lighten_heavy_users(matrix, power=0.5)
+        neighbours, similarities = _nearest(of_one_length, self.neighbours.shape[1], shrinkage=self.config.shrinkage)
         self.neighbours.assign(neighbours)
         self.similarities.assign(similarities)
         self._directions = item_directions(matrix)
