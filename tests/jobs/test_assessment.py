@@ -12,9 +12,9 @@ from tastemaker_jobs.evaluation import protocol
 from tastemaker_jobs.evaluation.assessment import as_json, assess
 from tastemaker_jobs.evaluation.beyond_accuracy import MEANINGS, TrainingItems, describe_lists
 from tastemaker_jobs.evaluation.comparison import compare_pairs
-from tastemaker_jobs.evaluation.popularity import popular_lists
 from tastemaker_jobs.evaluation.protocol import PROTOCOLS, Questions
 from tastemaker_jobs.evaluation.segments import segments_of
+from tastemaker_jobs.testing.popular import popular_lists
 from tastemaker_jobs.testing.synthetic import synthetic_ratings
 
 

@@ -10,8 +10,8 @@ from tastemaker_jobs.data.splits import Split
 from tastemaker_jobs.data.vocabulary import Vocabulary
 from tastemaker_jobs.evaluation import protocol
 from tastemaker_jobs.evaluation.metrics import judge, per_user
-from tastemaker_jobs.evaluation.popularity import popular_lists
 from tastemaker_jobs.evaluation.protocol import Questions
+from tastemaker_jobs.testing.popular import popular_lists
 
 
 def values(lists, wanted):

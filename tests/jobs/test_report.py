@@ -10,13 +10,13 @@ from tastemaker_jobs.data.vocabulary import Vocabulary
 from tastemaker_jobs.errors import DataError
 from tastemaker_jobs.evaluation import protocol
 from tastemaker_jobs.evaluation.assessment import Assessment, assess
-from tastemaker_jobs.evaluation.popularity import popular_lists
 from tastemaker_jobs.evaluation.protocol import PROTOCOLS, Questions
 from tastemaker_jobs.publishing.training_records import Epoch
 from tastemaker_jobs.reporting.catalogue import Catalogue
 from tastemaker_jobs.reporting.charts import curves_of, nice_ticks
 from tastemaker_jobs.reporting.examples import example_users
 from tastemaker_jobs.reporting.render import render_report
+from tastemaker_jobs.testing.popular import popular_lists
 from tastemaker_jobs.testing.synthetic import synthetic_ratings
 
 EPOCHS = [Epoch(number, 5.0 / number, 0.1 * (number % 4), 0.5) for number in range(1, 6)]

@@ -70,7 +70,7 @@ def evaluate(
         raise TooFewRatingsError(
             "No test event can be asked for: give test users an item that they have not had before."
         )
-    lists = baseline_lists(split, questions, k=judged_by.longest_list, seed=seed)
+    lists = baseline_lists(split, questions, k=judged_by.longest_list, seed=seed, note=console.note)
     for name, folder in labelled.items():
         lists[name] = SavedModel(folder).lists(questions, k=judged_by.longest_list)
     assessment = assess(lists, questions=questions, split=split, protocol=judged_by, dataset=data.dataset, seed=seed)

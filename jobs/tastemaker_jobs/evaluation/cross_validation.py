@@ -116,9 +116,13 @@ def run_fold(request: FoldRequest, report: Report) -> Fold:
     split, kind = checked_folds(request)[request.number], model_class(request.model)
     features = read_features(request.data)
     learnt = learn_split(kind, config_of(kind, request.settings), split, features, seed=request.seed, report=named)
+
+    def noted(text: str) -> None:
+        named(StageEvent(request.model, text))
+
     questions = test_questions(split)
     longest = max(int(name.partition("@")[2]) for name in FOLD_METRICS)
-    lists = baseline_lists(split, questions, k=longest, seed=request.seed)
+    lists = baseline_lists(split, questions, k=longest, seed=request.seed, note=noted)
     lists[request.model] = ranked_lists(learnt.model, learnt.data.vocabulary, questions, k=longest)
     figures = {
         name: judge(of_model, questions.wanted, seed=request.seed, names=FOLD_METRICS)

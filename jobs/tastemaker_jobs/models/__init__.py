@@ -10,7 +10,15 @@ if TYPE_CHECKING:
 
 __all__ = ["MODEL_NAMES", "check_model_name", "model_class"]
 
-_CLASSES = {"autoencoder": "Autoencoder", "hybrid": "Hybrid", "rnn": "Rnn"}
+_CLASSES = {
+    "als": "Als",
+    "autoencoder": "Autoencoder",
+    "ease": "Ease",
+    "hybrid": "Hybrid",
+    "item_knn": "ItemKnn",
+    "popularity": "Popularity",
+    "rnn": "Rnn",
+}
 
 MODEL_NAMES = tuple(sorted(_CLASSES))
 

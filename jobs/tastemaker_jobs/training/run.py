@@ -61,9 +61,13 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
         if not questions.wanted:  # only files for training were given
             judged_by, questions = f"{split.protocol}, on what training stopped by", validation_questions(split)
         figures = judge(SavedModel(draft.folder).lists(questions, k=CUTOFF), questions.wanted, seed=request.seed)
+
+        def noted(text: str) -> None:
+            report(StageEvent(request.model, text))
+
         baselines = {
             name: judge(lists, questions.wanted, seed=request.seed)
-            for name, lists in baseline_lists(split, questions, k=CUTOFF, seed=request.seed).items()
+            for name, lists in baseline_lists(split, questions, k=CUTOFF, seed=request.seed, note=noted).items()
         }
         manifest = new_manifest(request.model, contract_version=CONTRACT_VERSION, signatures=signatures)
         manifest.data_window.CopyFrom(

@@ -1,4 +1,4 @@
-"""The baseline that every model is shown beside: the most rated items that the user has not seen."""
+"""Lists to judge in tests that must do without TensorFlow: the most rated items that the user has not seen."""
 
 from collections.abc import Sequence
 
