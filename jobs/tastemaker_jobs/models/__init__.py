@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MODEL_NAMES", "check_model_name", "model_class"]
 
-_CLASSES = {"autoencoder": "Autoencoder", "rnn": "Rnn"}
+_CLASSES = {"autoencoder": "Autoencoder", "cnn": "Cnn", "rnn": "Rnn", "transformer": "Transformer"}
 
 MODEL_NAMES = tuple(sorted(_CLASSES))
 
