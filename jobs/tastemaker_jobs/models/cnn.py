@@ -24,9 +24,9 @@ __all__ = ["Cnn", "CnnConfig"]
 class CnnConfig(NextItemConfig):
     """Settings of the convolutions."""
 
-    epochs: int = 30
+    epochs: int = 25
     """Passes over the training data at most. 1 or more."""
-    patience_epochs: int = 8
+    patience_epochs: int = 6
     """Training stops after this many epochs without a better validation score. 1 or more."""
     batch_size: int = 32
     """Windows per step. 1 or more."""
