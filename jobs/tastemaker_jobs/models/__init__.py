@@ -13,11 +13,13 @@ __all__ = ["MODEL_NAMES", "check_model_name", "model_class"]
 _CLASSES = {
     "als": "Als",
     "autoencoder": "Autoencoder",
+    "cnn": "Cnn",
     "ease": "Ease",
     "hybrid": "Hybrid",
     "item_knn": "ItemKnn",
     "popularity": "Popularity",
     "rnn": "Rnn",
+    "transformer": "Transformer",
 }
 
 MODEL_NAMES = tuple(sorted(_CLASSES))

@@ -13,29 +13,28 @@ import numpy as np
 import tensorflow as tf
 
 from tastemaker_jobs.models.histories import newest_items
-from tastemaker_jobs.models.recommender import Examples, GradientConfig, GradientRecommender
+from tastemaker_jobs.models.next_items import ItemTable, NextItemConfig, has_next, windows
+from tastemaker_jobs.models.recommender import Examples, GradientRecommender
 from tastemaker_jobs.models.training_data import TrainingData
 
 __all__ = ["Rnn", "RnnConfig"]
 
 
 @dataclass(frozen=True)
-class RnnConfig(GradientConfig):
+class RnnConfig(NextItemConfig):
     """Settings of the GRU."""
 
-    epochs: int = 10
-    """Passes over the training data at most; on MovieLens 100K more gain little. 1 or more."""
+    epochs: int = 20
+    """Passes over the training data at most. 1 or more."""
+    patience_epochs: int = 6
+    """Training stops after this many epochs without a better validation score. 1 or more."""
     batch_size: int = 64
     """Windows per step. 1 or more."""
     learning_rate: float = 8e-3
-    """Adam's step size. Above 0."""
-    embedding_size: int = 64
-    """D, of the item embeddings. 1 or more."""
+    """Adam's step size. A smaller one scores less: it fits the training data more closely. Above 0."""
     hidden_size: int = 128
     """H, of the GRU's state. 1 or more."""
-    max_history: int = 50
-    """L: how many of the newest items it looks at, in training and when serving. 1 or more."""
-    dropout: float = 0.3
+    dropout: float = 0.5
     """Share of embedding and of state values that training drops. 0 to 1."""
 
 
@@ -48,11 +47,7 @@ class Rnn(GradientRecommender):
     def __init__(self, config: RnnConfig, *, item_count: int, seed: int) -> None:
         super().__init__(config, item_count=item_count, seed=seed)
         seeds = iter(range(seed * 16, seed * 16 + 16))  # every random part has its own
-        self.embedding = keras.layers.Embedding(
-            item_count + 1,
-            config.embedding_size,
-            embeddings_initializer=keras.initializers.RandomNormal(0, 0.05, next(seeds)),
-        )
+        self.items = ItemTable(config, item_count=item_count, seed=next(seeds))
         self.gru = keras.layers.GRU(
             config.hidden_size,
             kernel_initializer=keras.initializers.GlorotUniform(next(seeds)),
@@ -66,55 +61,30 @@ class Rnn(GradientRecommender):
         )
         self.input_dropout = keras.layers.Dropout(config.dropout, seed=next(seeds))
         self.state_dropout = keras.layers.Dropout(config.dropout, seed=next(seeds))
-        self.item_bias = self.add_weight(shape=(item_count,), initializer="zeros", name="item_bias")  # [I]
-        self.embedding.build((None, None))
         self.gru.build((None, None, config.embedding_size))
         self.projection.build((None, config.hidden_size))
 
     def examples(self, data: TrainingData, rng: np.random.Generator) -> Examples:
-        """Windows of L + 1 items, left-padded: the first L are the input, the last L what should come next.
-
-        Where a long history is cut differs from epoch to epoch, so that each item is seen with more and with less
-        before it.
-        """
-        length = self.config.max_history
-        windows = []
-        for history in data.histories:
-            end = len(history)
-            if end > length + 1:
-                windows.append(history[-(length + 1) :])
-                end = len(history) - int(rng.integers(1, length + 1))
-            while end > 1:
-                windows.append(history[max(0, end - length - 1) : end])
-                end -= length
-        items = np.zeros((len(windows), length + 1), dtype=np.int32)  # [N, L + 1]
-        for row, window in zip(items, windows, strict=True):
-            row[length + 1 - len(window) :] = window
-        return {"items": items}
+        """Windows of L + 1 items."""
+        return windows(data, self.config.max_history, rng)
 
     def training_loss(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """Cross-entropy of each next item over the whole catalogue, mean over all positions that have one."""
-        inputs, targets = batch["items"][:, :-1], batch["items"][:, 1:]  # [B, L] each
-        embedded = self.input_dropout(self.embedding(inputs), training=True)  # [B, L, D]
+        """Cross-entropy of each next item, mean over all positions that have one."""
+        inputs = batch["items"][:, :-1]  # [B, L]
+        embedded = self.input_dropout(self.items.embed(inputs), training=True)  # [B, L, D]
         states = self.gru(embedded, mask=inputs > 0, training=True)  # [B, L, H]
-        has_target = (targets > 0) & (inputs > 0)  # [B, L]
-        known = tf.boolean_mask(states, has_target)  # [M, H]
-        logits = self._scores(self.state_dropout(known, training=True))  # [M, I]
-        labels = tf.boolean_mask(targets, has_target) - 1  # [M]
-        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+        known = tf.boolean_mask(states, has_next(batch["items"]))  # [M, H]
+        return self.items.loss(self.projection(self.state_dropout(known, training=True)), batch)
 
     def score_items(self, history: tf.Tensor) -> tf.Tensor:
-        """Scores of the next item. An empty history leaves the state at zero, so the learnt item biases decide."""
-        return self._scores(self._last_state(newest_items(history, self.config.max_history)))
+        """Scores of the next item; of an empty history the popularity."""
+        items = newest_items(history, self.config.max_history)  # [B, L]
+        vector = self.projection(self._last_state(items))  # [B, D]
+        return self.items.scores(vector * tf.cast(items[:, -1:] > 0, tf.float32))  # [B, I]
 
     def item_vectors(self) -> tf.Tensor:
         """The item embeddings."""
-        return tf.convert_to_tensor(self.embedding.embeddings)[1:]  # [I, D]
-
-    def _scores(self, state: tf.Tensor) -> tf.Tensor:
-        """[B, H] to [B, I]."""
-        vector = self.projection(state)  # [B, D]
-        return tf.matmul(vector, self.item_vectors(), transpose_b=True) + self.item_bias  # [B, I]
+        return self.items.vectors()  # [I, D]
 
     def _last_state(self, items: tf.Tensor) -> tf.Tensor:
         """The GRU's state after the newest item, step by step with TensorFlow's fused cell.
@@ -140,7 +110,7 @@ class Rnn(GradientRecommender):
             "b_ru": tf.concat([bias[size : 2 * size], bias[:size]], axis=0),  # [2 H]
             "b_c": bias[2 * size :],  # [H]
         }
-        embedded = tf.unstack(tf.transpose(self.embedding(items), [1, 0, 2]), axis=0)  # L times [B, D]
+        embedded = tf.unstack(tf.transpose(self.items.embed(items), [1, 0, 2]), axis=0)  # L times [B, D]
         present = tf.unstack(tf.transpose(tf.cast(items > 0, tf.float32))[:, :, tf.newaxis], axis=0)  # L times [B, 1]
         state = tf.zeros([tf.shape(items)[0], size])  # [B, H]
         for step, is_item in zip(embedded, present, strict=True):
