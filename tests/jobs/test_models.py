@@ -1,10 +1,6 @@
 """Every model against the contract of the signatures, and what is particular to each."""
 
 import re
-<<<<<<< HEAD
-from itertools import pairwise
-=======
->>>>>>> sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,25 +27,15 @@ class TestAutoencoder(ModelContract):
 
 
 def test_every_model_is_under_the_contract():
-<<<<<<< HEAD
-    files = Path(__file__).parent.glob("test_*.py")
-    tested = [name for file in files for name in re.findall(r'^    model_name = "(\w+)"', file.read_text(), re.M)]
-=======
     """Some have a test file of their own, so this reads the files rather than what happens to be imported."""
     text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     tested = re.findall(r'\(ModelContract\):\n    model_name = "(\w+)"', text)
->>>>>>> sequence
     assert sorted(tested) == list(MODEL_NAMES)
 
 
 def test_unknown_model_lists_the_known():
-<<<<<<< HEAD
-    with pytest.raises(UnknownModelError, match=r"'lstm'.* autoencoder, .*rnn"):
-        model_class("lstm")
-=======
-    with pytest.raises(UnknownModelError, match=r"'gru'.* autoencoder, cnn, rnn, transformer"):
-        model_class("gru")
->>>>>>> sequence
+    with pytest.raises(UnknownModelError, match=r"'gru4rec'.* autoencoder, .*rnn"):
+        model_class("gru4rec")
 
 
 def test_settings_out_of_range_are_all_named():
