@@ -21,13 +21,14 @@ from tastemaker_modelserver.memory import return_freed_memory
 from tastemaker_modelserver.signatures import Signature
 from tastemaker_modelserver.tensors import Array
 
-__all__ = ["DEFAULT_SIGNATURE", "Servable", "load_saved_model"]
+__all__ = ["DEFAULT_SIGNATURE", "Servable", "load_saved_model", "new_session"]
 
 _log = logging.getLogger(__name__)
 
 DEFAULT_SIGNATURE = "serving_default"
 
 _NO_DEADLINE = float("inf")
+_CALLERS_THREAD = -1  # TensorFlow's number for it
 
 
 class Servable:
@@ -40,6 +41,8 @@ class Servable:
         self.signatures = {name: Signature.from_proto(name, proto) for name, proto in signature_defs.items()}
         self.batching: BatchingParameters | None = None
         """The version's own batching parameters, where the flags ask for them."""
+        self.runs_in_caller = True
+        """Runs compute in the thread that asks, rather than in the session's own: for warming up at low priority."""
         self._session = session
         self._outputs: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -76,7 +79,7 @@ class Servable:
         """
         prepared = {self._tensor(name): array for name, array in feeds.items()}
         targets = [self._tensor(name) for name in fetches]
-        options = _run_options(deadline_s)
+        options = _run_options(deadline_s, in_caller=self.runs_in_caller)
         try:
             result: list[Array] = pywrap_tf_session.TF_SessionRun_wrapper(
                 self._session._session, options, prepared, targets, [], None
@@ -113,24 +116,29 @@ class Servable:
         return found
 
 
-def _run_options(deadline_s: float) -> Any:
-    """A TF_Buffer with RunOptions that end the run at the deadline, for the caller to delete; None for no deadline."""
-    if deadline_s == _NO_DEADLINE:
+def _run_options(deadline_s: float, *, in_caller: bool) -> Any:
+    """A TF_Buffer with RunOptions that end the run at the deadline, for the caller to delete; None for the defaults."""
+    if deadline_s == _NO_DEADLINE and not in_caller:
         return None
-    left_ms = int((deadline_s - time.monotonic()) * 1000)
-    if left_ms <= 0:
-        raise DeadlineError("The deadline passed before the run began")
-    return pywrap_tf_session.TF_NewBufferFromString(tf.compat.v1.RunOptions(timeout_in_ms=left_ms).SerializeToString())
+    options = tf.compat.v1.RunOptions(inter_op_thread_pool=_CALLERS_THREAD if in_caller else 0)
+    if deadline_s != _NO_DEADLINE:
+        options.timeout_in_ms = int((deadline_s - time.monotonic()) * 1000)
+        if options.timeout_in_ms <= 0:
+            raise DeadlineError("The deadline passed before the run began")
+    return pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
 
 
-def load_saved_model(path: Path, *, tags: Sequence[str], config: Any) -> Servable:
-    """Loads the meta graph with these tags.
+def new_session(config: Any) -> Any:
+    """A session with an empty graph, for `load_saved_model`. Its threads start here, at the caller's priority."""
+    return tf.compat.v1.Session(graph=tf.Graph(), config=config)
+
+
+def load_saved_model(path: Path, *, tags: Sequence[str], session: Any) -> Servable:
+    """Loads the meta graph with these tags into a new session, which is closed where that fails.
 
     Raises:
         Exception: Whatever TensorFlow found wrong: missing files, a damaged proto, an unknown op.
     """
-    graph = tf.Graph()
-    session = tf.compat.v1.Session(graph=graph, config=config)
     try:
         meta_graph = tf.compat.v1.saved_model.loader.load(session, list(tags), str(path))
         return Servable(session=session, signature_defs=meta_graph.signature_def, path=path)
