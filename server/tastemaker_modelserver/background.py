@@ -1,9 +1,9 @@
 """Work that gives way to calls: a thread with a lower priority of the operating system.
 
-Loading and warming up a version is computing, like serving, and on few cores each call next to it took twice as long.
-Linux gives every thread a priority of its own, so that such work takes what the calls leave. No thread can raise its
-priority again, and threads that it starts inherit it: hence one thread for each piece of work, and nothing that serves
-may be started in it.
+The first runs of a new version are computing, like serving, and on few cores each call next to them took twice as long.
+Linux gives every thread a priority of its own, so that such runs take what the calls leave. No thread can raise its
+priority again, and threads that it starts inherit it: hence a thread for each piece of work. It should be one that
+holds no GIL: calls would wait for the GIL while the thread that holds it waits for its turn.
 """
 
 import os

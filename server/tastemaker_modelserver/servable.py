@@ -15,13 +15,14 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 
+from tastemaker_modelserver.background import run_in_background
 from tastemaker_modelserver.batching_parameters import BatchingParameters
 from tastemaker_modelserver.errors import DeadlineError, FailedPreconditionError, as_serving_error
 from tastemaker_modelserver.memory import return_freed_memory
 from tastemaker_modelserver.signatures import Signature
 from tastemaker_modelserver.tensors import Array
 
-__all__ = ["DEFAULT_SIGNATURE", "Servable", "load_saved_model", "new_session"]
+__all__ = ["DEFAULT_SIGNATURE", "Servable", "load_saved_model"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class Servable:
         self.signatures = {name: Signature.from_proto(name, proto) for name, proto in signature_defs.items()}
         self.batching: BatchingParameters | None = None
         """The version's own batching parameters, where the flags ask for them."""
-        self.runs_in_caller = True
-        """Runs compute in the thread that asks, rather than in the session's own: for warming up at low priority."""
+        self.gives_way = True
+        """Runs compute at low priority: until the version is warmed up, and serves."""
         self._session = session
         self._outputs: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -79,17 +80,21 @@ class Servable:
         """
         prepared = {self._tensor(name): array for name, array in feeds.items()}
         targets = [self._tensor(name) for name in fetches]
-        options = _run_options(deadline_s, in_caller=self.runs_in_caller)
-        try:
+        options = _run_options(deadline_s, in_caller=self.gives_way)
+
+        def compute() -> list[Array]:
             result: list[Array] = pywrap_tf_session.TF_SessionRun_wrapper(
                 self._session._session, options, prepared, targets, [], None
             )
+            return result
+
+        try:
+            return run_in_background(compute) if self.gives_way else compute()
         except Exception as error:
             raise as_serving_error(error) from error
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
-        return result
 
     def close(self) -> None:
         """Frees the session and the graph. No run may be in flight."""
@@ -128,19 +133,28 @@ def _run_options(deadline_s: float, *, in_caller: bool) -> Any:
     return pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
 
 
-def new_session(config: Any) -> Any:
-    """A session with an empty graph, for `load_saved_model`. Its threads start here, at the caller's priority."""
-    return tf.compat.v1.Session(graph=tf.Graph(), config=config)
+class _GivingWay:
+    """What TensorFlow's loader needs of a session, with each run at low priority."""
+
+    def __init__(self, session: Any) -> None:
+        self.graph = session.graph
+        self._session = session
+
+    def run(self, fetches: Any, feed_dict: Any = None) -> Any:
+        """As `Session.run`."""
+        options = tf.compat.v1.RunOptions(inter_op_thread_pool=_CALLERS_THREAD)
+        return run_in_background(lambda: self._session.run(fetches, feed_dict, options=options))
 
 
-def load_saved_model(path: Path, *, tags: Sequence[str], session: Any) -> Servable:
-    """Loads the meta graph with these tags into a new session, which is closed where that fails.
+def load_saved_model(path: Path, *, tags: Sequence[str], config: Any) -> Servable:
+    """Loads the meta graph with these tags. Its runs give way to others until `Servable.gives_way` is taken back.
 
     Raises:
         Exception: Whatever TensorFlow found wrong: missing files, a damaged proto, an unknown op.
     """
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)  # its threads start here, at normal priority
     try:
-        meta_graph = tf.compat.v1.saved_model.loader.load(session, list(tags), str(path))
+        meta_graph = tf.compat.v1.saved_model.loader.load(_GivingWay(session), list(tags), str(path))
         return Servable(session=session, signature_defs=meta_graph.signature_def, path=path)
     except BaseException:
         session.close()

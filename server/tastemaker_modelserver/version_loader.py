@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tastemaker_modelserver.background import run_in_background
 from tastemaker_modelserver.batching_parameters import read_version_parameters
 from tastemaker_modelserver.errors import UnimplementedError
 from tastemaker_modelserver.examples import ExampleTasks
@@ -13,7 +12,7 @@ from tastemaker_modelserver.jobs import run_jobs
 from tastemaker_modelserver.manager import Lease
 from tastemaker_modelserver.metrics import Metrics
 from tastemaker_modelserver.predict import Predictor
-from tastemaker_modelserver.servable import Servable, load_saved_model, new_session
+from tastemaker_modelserver.servable import Servable, load_saved_model
 from tastemaker_modelserver.warmup import replay_warmup
 
 __all__ = ["VersionLoader"]
@@ -68,11 +67,7 @@ class VersionLoader:
             Exception: Whatever went wrong; the manager turns it into a status.
         """
         _log.info("Loading servable version {name: %s version: %d} from %s", model, version, path)
-        session = new_session(self._session_config)
-        return run_in_background(lambda: self._load(session, version, path))
-
-    def _load(self, session: Any, version: int, path: Path) -> Servable:
-        servable = load_saved_model(path, tags=self._tags, session=session)
+        servable = load_saved_model(path, tags=self._tags, config=self._session_config)
         try:
             if self._own_batching:
                 servable.batching = read_version_parameters(path)
@@ -84,7 +79,7 @@ class VersionLoader:
         except BaseException:
             servable.close()
             raise
-        servable.runs_in_caller = False
+        servable.gives_way = False
         return servable
 
     def _replay(self, lease: Lease[Servable], log: Any) -> None:
