@@ -25,11 +25,9 @@ def measure_start(base: Path) -> Result:
         base: The base path of `gru`, with warm-up requests.
     """
     ours, bare = [], []
-    for round_number in range(_ROUNDS + 1):
-        pair = _start_seconds(base), _import_seconds()
-        if round_number:  # the first one fills the file cache
-            ours.append(pair[0])
-            bare.append(pair[1])
+    for _ in range(_ROUNDS):  # the servers measured before have filled the file cache
+        ours.append(_start_seconds(base))
+        bare.append(_import_seconds())
     more = statistics.median(one - other for one, other in zip(ours, bare, strict=True))
     return Result(
         "from the start to AVAILABLE (keras GRU, with warm-up)",
