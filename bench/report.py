@@ -27,8 +27,8 @@ class Result:
     """Their ratio, or difference; the median over rounds."""
     target: str
     """What it should be."""
-    is_met: bool
-    """Whether it is."""
+    is_met: bool | None
+    """Whether it is; None where there is no target."""
 
 
 def write_report(name: str, command: str, results: Iterable[Result]) -> None:
@@ -43,7 +43,7 @@ def write_report(name: str, command: str, results: Iterable[Result]) -> None:
         "|---|---|---|---|---|---|",
     ]
     for result in results:
-        met = "yes" if result.is_met else "**no**"
+        met = {True: "yes", False: "**no**", None: "-"}[result.is_met]
         cells = (result.what, result.measured, result.reference, result.ratio, result.target, met)
         lines.append(f"| {' | '.join(cells)} |")
         print("  ".join(cells))

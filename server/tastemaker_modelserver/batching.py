@@ -69,7 +69,7 @@ class AdaptiveBatcher:
     async def run(self, job: Job) -> object:
         """See `Executor`."""
         loop = asyncio.get_running_loop()
-        reply = self._workers.expect(job, loop)
+        self._workers.expect(job, loop)
         key: Hashable = id(job)
         if self._batch:
             job.group(Rule.CAUTIOUS)
@@ -80,11 +80,7 @@ class AdaptiveBatcher:
             queue = self._queues[key] = _Queue()
         queue.jobs.append(job)
         self._schedule(loop)
-        try:
-            return await reply
-        except asyncio.CancelledError:
-            job.cancelled = True
-            raise
+        return await self._workers.answer(job)
 
     def close(self) -> None:
         """See `Executor`."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tensorflow.core.framework import tensor_pb2, types_pb2
-from tensorflow_serving.apis import classification_pb2, inference_pb2, regression_pb2
+from tensorflow_serving.apis import classification_pb2, inference_pb2, model_pb2, regression_pb2
 
 from tastemaker_modelserver.errors import InvalidArgumentError, UnimplementedError
 from tastemaker_modelserver.example_results import CLASSES, SCORES, VALUES, fill_classes, fill_values
@@ -86,9 +86,9 @@ class ExampleTasks:
 
     def multi_inference(self, request: Any, *, deadline_s: float) -> Job:
         """Checks a MultiInferenceRequest: several signatures of one model, one run; raises as `classify`."""
-        if not request.tasks:
-            raise InvalidArgumentError("Inference request must have at least one task")
-        lease = self._lookup.acquire(request.tasks[0].model_spec)
+        # Without a task there is no name, which is what the caller is told.
+        spec = request.tasks[0].model_spec if request.tasks else model_pb2.ModelSpec()
+        lease = self._lookup.acquire(spec)
         try:
             return self.multi_inference_on(lease, request, deadline_s=deadline_s)
         except BaseException:
@@ -97,27 +97,32 @@ class ExampleTasks:
 
     def multi_inference_on(self, lease: Lease[Servable], request: Any, *, deadline_s: float) -> Job:
         """As `multi_inference`, on a version that the caller chose."""
-        name = request.tasks[0].model_spec.name if request.tasks else ""
+        if not request.tasks:  # only a warm-up record can come this far; the message is the runtime's
+            raise InvalidArgumentError("Must specify at least one target to fetch or execute.")
+        name = request.tasks[0].model_spec.name
         tasks: list[_Task] = []
         for asked in request.tasks:
             if not asked.model_spec.name:
                 raise InvalidArgumentError("Found ModelSpec with an empty model name.")
             if asked.model_spec.name != name:
                 raise InvalidArgumentError("All ModelSpecs in a MultiInferenceRequest must access the same model name.")
-            if asked.method_name not in (_CLASSIFY, _REGRESS):
-                raise UnimplementedError(f"Unsupported signature method_name: {asked.method_name}")
-            task = self._task(
-                lease.servable, asked.model_spec, asked.method_name, "Requested signature not found in model graph: "
+            signature_name = asked.model_spec.signature_name or DEFAULT_SIGNATURE
+            if any(signature_name == other.signature.name for other in tasks):
+                raise InvalidArgumentError(f"Duplicate evaluation of signature: {signature_name}")
+            tasks.append(
+                self._task(
+                    lease.servable,
+                    asked.model_spec,
+                    asked.method_name,
+                    "Requested signature not found in model graph: ",
+                )
             )
-            if any(task.signature.name == other.signature.name for other in tasks):
-                raise InvalidArgumentError(f"Duplicate evaluation of signature: {task.signature.name}")
-            tasks.append(task)
         examples, count = _serialised(request.input)
-        self._metrics.example_counts.observe(count, name)
-        self._metrics.example_count_total.add(name, by=count)
         together = _together(tasks)
 
         def respond(arrays: list[Array]) -> Any:
+            self._metrics.example_counts.observe(count, name)
+            self._metrics.example_count_total.add(name, by=count)
             response = inference_pb2.MultiInferenceResponse()
             for task in tasks:
                 result = response.results.add()
@@ -146,6 +151,8 @@ class ExampleTasks:
         signature = servable.signatures.get(name)
         if signature is None:
             raise InvalidArgumentError(missing + name)
+        if method not in (_CLASSIFY, _REGRESS):
+            raise UnimplementedError(f"Unsupported signature method_name: {method}")
         kind = "classification" if method == _CLASSIFY else "regression"
         if self._check_method_name and signature.method_name != method:
             raise InvalidArgumentError(

@@ -75,19 +75,14 @@ class FixedBatcher:
 
     async def run(self, job: Job) -> object:
         """See `batching.Executor`."""
-        loop = asyncio.get_running_loop()
         try:
             self._enqueue(job)
         except BaseException:
             job.lease.release()
             raise
-        reply = self._workers.expect(job, loop)
+        self._workers.expect(job, asyncio.get_running_loop())
         self._dispatch()
-        try:
-            return await reply
-        except asyncio.CancelledError:
-            job.cancelled = True
-            raise
+        return await self._workers.answer(job)
 
     def close(self) -> None:
         """See `batching.Executor`."""

@@ -188,9 +188,9 @@ _KINDS: dict[int, tuple[str, Callable[[Any], bool]]] = {
     types_pb2.DT_FLOAT: ("float_val", _number),
     types_pb2.DT_DOUBLE: ("double_val", _number),
     types_pb2.DT_INT32: ("int_val", _INT32),
-    types_pb2.DT_INT16: ("int_val", _integer(-(2**15), 2**15 - 1)),
-    types_pb2.DT_INT8: ("int_val", _integer(-(2**7), 2**7 - 1)),
-    types_pb2.DT_UINT8: ("int_val", _integer(0, 2**8 - 1)),
+    types_pb2.DT_INT16: ("int_val", _INT32),  # wraps like everywhere in TensorFlow Serving
+    types_pb2.DT_INT8: ("int_val", _INT32),
+    types_pb2.DT_UINT8: ("int_val", _INT32),
     types_pb2.DT_INT64: ("int64_val", _integer(-(2**63), 2**63 - 1)),
     types_pb2.DT_UINT32: ("uint32_val", _integer(0, 2**32 - 1)),
     types_pb2.DT_UINT64: ("uint64_val", _integer(0, 2**64 - 1)),

@@ -11,7 +11,10 @@ from tastemaker_modelserver.errors import ServingError
 from tastemaker_modelserver.jobs import Job
 from tastemaker_modelserver.metrics import Metrics
 
-__all__ = ["Runner"]
+__all__ = ["UNCOUNTED_API", "Runner"]
+
+UNCOUNTED_API = "MultiInference"
+"""TensorFlow Serving's request count and latencies leave it out; only its examples are counted."""
 
 
 class Runner:
@@ -46,8 +49,9 @@ class Runner:
         finally:
             self._metrics.version_request_count.add(job.model, version, signature, api, status)
         latency_us = (time.monotonic() - started_s) * 1e6
-        # TensorFlow Serving names a request over REST `predict`, but its run `Predict`, as over gRPC.
-        self._metrics.runtime_latency.observe(job.runtime_s * 1e6, job.model, api[:1].upper() + api[1:], "TF1")
-        self._metrics.request_latency.observe(latency_us, job.model, api, entrypoint)
+        if api != UNCOUNTED_API:
+            # TensorFlow Serving names a request over REST `predict`, but its run `Predict`, as over gRPC.
+            self._metrics.runtime_latency.observe(job.runtime_s * 1e6, job.model, api[:1].upper() + api[1:], "TF1")
+            self._metrics.request_latency.observe(latency_us, job.model, api, entrypoint)
         self._metrics.version_request_latency.observe(latency_us, job.model, version, signature, api)
         return answer

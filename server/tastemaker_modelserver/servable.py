@@ -15,6 +15,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 
+from tastemaker_modelserver.background import run_in_background
 from tastemaker_modelserver.batching_parameters import BatchingParameters
 from tastemaker_modelserver.errors import DeadlineError, FailedPreconditionError, as_serving_error
 from tastemaker_modelserver.memory import return_freed_memory
@@ -28,6 +29,7 @@ _log = logging.getLogger(__name__)
 DEFAULT_SIGNATURE = "serving_default"
 
 _NO_DEADLINE = float("inf")
+_CALLERS_THREAD = -1  # TensorFlow's number for it
 
 
 class Servable:
@@ -40,6 +42,8 @@ class Servable:
         self.signatures = {name: Signature.from_proto(name, proto) for name, proto in signature_defs.items()}
         self.batching: BatchingParameters | None = None
         """The version's own batching parameters, where the flags ask for them."""
+        self.gives_way = True
+        """Runs compute at low priority: until the version is warmed up, and serves."""
         self._session = session
         self._outputs: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -76,17 +80,21 @@ class Servable:
         """
         prepared = {self._tensor(name): array for name, array in feeds.items()}
         targets = [self._tensor(name) for name in fetches]
-        options = _run_options(deadline_s)
-        try:
+        options = _run_options(deadline_s, in_caller=self.gives_way)
+
+        def compute() -> list[Array]:
             result: list[Array] = pywrap_tf_session.TF_SessionRun_wrapper(
                 self._session._session, options, prepared, targets, [], None
             )
+            return result
+
+        try:
+            return run_in_background(compute) if self.gives_way else compute()
         except Exception as error:
             raise as_serving_error(error) from error
         finally:
             if options is not None:
                 pywrap_tf_session.TF_DeleteBuffer(options)
-        return result
 
     def close(self) -> None:
         """Frees the session and the graph. No run may be in flight."""
@@ -113,26 +121,40 @@ class Servable:
         return found
 
 
-def _run_options(deadline_s: float) -> Any:
-    """A TF_Buffer with RunOptions that end the run at the deadline, for the caller to delete; None for no deadline."""
-    if deadline_s == _NO_DEADLINE:
+def _run_options(deadline_s: float, *, in_caller: bool) -> Any:
+    """A TF_Buffer with RunOptions that end the run at the deadline, for the caller to delete; None for the defaults."""
+    if deadline_s == _NO_DEADLINE and not in_caller:
         return None
-    left_ms = int((deadline_s - time.monotonic()) * 1000)
-    if left_ms <= 0:
-        raise DeadlineError("The deadline passed before the run began")
-    return pywrap_tf_session.TF_NewBufferFromString(tf.compat.v1.RunOptions(timeout_in_ms=left_ms).SerializeToString())
+    options = tf.compat.v1.RunOptions(inter_op_thread_pool=_CALLERS_THREAD if in_caller else 0)
+    if deadline_s != _NO_DEADLINE:
+        options.timeout_in_ms = int((deadline_s - time.monotonic()) * 1000)
+        if options.timeout_in_ms <= 0:
+            raise DeadlineError("The deadline passed before the run began")
+    return pywrap_tf_session.TF_NewBufferFromString(options.SerializeToString())
+
+
+class _GivingWay:
+    """What TensorFlow's loader needs of a session, with each run at low priority."""
+
+    def __init__(self, session: Any) -> None:
+        self.graph = session.graph
+        self._session = session
+
+    def run(self, fetches: Any, feed_dict: Any = None) -> Any:
+        """As `Session.run`."""
+        options = tf.compat.v1.RunOptions(inter_op_thread_pool=_CALLERS_THREAD)
+        return run_in_background(lambda: self._session.run(fetches, feed_dict, options=options))
 
 
 def load_saved_model(path: Path, *, tags: Sequence[str], config: Any) -> Servable:
-    """Loads the meta graph with these tags.
+    """Loads the meta graph with these tags. Its runs give way to others until `Servable.gives_way` is taken back.
 
     Raises:
         Exception: Whatever TensorFlow found wrong: missing files, a damaged proto, an unknown op.
     """
-    graph = tf.Graph()
-    session = tf.compat.v1.Session(graph=graph, config=config)
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=config)  # its threads start here, at normal priority
     try:
-        meta_graph = tf.compat.v1.saved_model.loader.load(session, list(tags), str(path))
+        meta_graph = tf.compat.v1.saved_model.loader.load(_GivingWay(session), list(tags), str(path))
         return Servable(session=session, signature_defs=meta_graph.signature_def, path=path)
     except BaseException:
         session.close()

@@ -22,7 +22,7 @@ from tastemaker_modelserver.metrics import Metrics
 from tastemaker_modelserver.model_config import from_proto
 from tastemaker_modelserver.predict import Predictor
 from tastemaker_modelserver.reload import ServedModels
-from tastemaker_modelserver.runner import Runner
+from tastemaker_modelserver.runner import UNCOUNTED_API, Runner
 from tastemaker_modelserver.states import VersionStates
 
 __all__ = ["add_services"]
@@ -71,8 +71,7 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return await self._run(context, request, request.model_spec.name, "Regress", self._examples.regress)
 
     async def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        name = request.tasks[0].model_spec.name if request.tasks else ""
-        return await self._run(context, request, name, "MultiInference", self._examples.multi_inference)
+        return await self._run(context, request, "", UNCOUNTED_API, self._examples.multi_inference)
 
     async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
         try:
@@ -93,7 +92,8 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         else:
             return answer
         finally:
-            self._metrics.request_count.add(name, status)
+            if api != UNCOUNTED_API:
+                self._metrics.request_count.add(name, status)
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # untyped stubs

@@ -1,7 +1,7 @@
-"""TensorProto to NumPy and back, with TensorFlow's own meaning of both encodings.
+"""TensorProto to NumPy and back, with the meaning that TensorFlow's C++ gives both encodings.
 
-`tf.make_ndarray` and `tf.make_tensor_proto` are the reference; the types that recommenders send (strings, float32, the
-integers) take a shorter way here, because at thousands of calls a second they are most of the server's own work.
+The rare types go through `tf.make_ndarray` and `tf.make_tensor_proto`. Those that recommenders send (strings, float32,
+the integers) take a shorter way here, because at thousands of calls a second they are most of the server's own work.
 """
 
 from collections.abc import Sequence
@@ -67,10 +67,7 @@ def decode(proto: Any, alias: str) -> Array:
         raise InvalidArgumentError(f"tensor parsing error: {alias}: shape {list(shape)} has a negative size")
     try:
         if typed is not None and not proto.tensor_content:
-            values = getattr(proto, typed[0])
-            size = _size(shape)
-            if len(values) >= size:  # TensorFlow ignores what the shape has no room for
-                return np.array(values[:size], dtype=typed[1]).reshape(shape)
+            return _filled(getattr(proto, typed[0]), _size(shape), typed[1]).reshape(shape)
         if proto.dtype == types_pb2.DT_STRING and proto.tensor_content:
             return np.array(_split_strings(proto.tensor_content, _size(shape)), dtype=np.object_).reshape(shape)
         array: Array = tf.make_ndarray(proto)
@@ -107,7 +104,7 @@ def concatenate(protos: Sequence[Any], alias: str) -> Array:
             values.extend(sent)
             rows += count
         else:
-            return np.array(values, dtype=typed[1]).reshape((rows, *inner))
+            return _array(values, typed[1]).reshape((rows, *inner))
     return np.concatenate([decode(proto, alias) for proto in protos])
 
 
@@ -119,19 +116,19 @@ def data_type(array: Array) -> int:
 def encode_into(proto: Any, array: Array, *, as_content: bool) -> None:
     """Writes an array into an empty TensorProto, as typed `*_val` fields or as `tensor_content`.
 
-    String tensors always use `string_val`: their content encoding is private to TensorFlow's C++.
+    The content of strings is TensorFlow's own packing, which its C++ reads and `tf.make_ndarray` does not.
     """
     dtype = data_type(array)
-    if dtype == types_pb2.DT_STRING or (dtype in _TYPED and not as_content):
+    if as_content or dtype in _TYPED:
         proto.dtype = dtype
         for size in array.shape:
             proto.tensor_shape.dim.add().size = size
-        getattr(proto, _TYPED[dtype][0]).extend(array.ravel().tolist())
-    elif as_content:
-        proto.dtype = dtype
-        for size in array.shape:
-            proto.tensor_shape.dim.add().size = size
-        proto.tensor_content = array.tobytes()
+        if not as_content:
+            getattr(proto, _TYPED[dtype][0]).extend(array.ravel().tolist())
+        elif dtype == types_pb2.DT_STRING:
+            proto.tensor_content = _join_strings(array.ravel().tolist())
+        else:
+            proto.tensor_content = array.tobytes()
     else:
         proto.CopyFrom(_typed_proto(array))
 
@@ -152,6 +149,34 @@ def _typed_proto(array: Array) -> Any:
     else:
         return made
     return typed
+
+
+def _array(values: Sequence[Any], numpy_type: Any) -> Array:
+    """Field values as an array; small integers travel in 32 bits, and TensorFlow keeps the low ones."""
+    if numpy_type in (np.int8, np.int16, np.uint8, np.uint16):
+        return np.array(values, dtype=np.int32).astype(numpy_type)
+    return np.array(values, dtype=numpy_type)
+
+
+def _filled(values: Sequence[Any], size: int, numpy_type: Any) -> Array:
+    """`size` values: TensorFlow ignores what the shape has no room for, and repeats the last where some are missing."""
+    found = _array(values[:size], numpy_type)
+    if len(found) == size:
+        return found
+    missing = found[-1] if len(found) else (b"" if numpy_type is np.object_ else numpy_type(0))
+    return np.concatenate([found, np.full(size - len(found), missing, dtype=numpy_type)])
+
+
+def _join_strings(strings: Sequence[bytes]) -> bytes:
+    """The opposite of `_split_strings`."""
+    content = bytearray()
+    for text in strings:
+        length = len(text)
+        while length >= 0x80:
+            content.append(length & 0x7F | 0x80)
+            length >>= 7
+        content.append(length)
+    return bytes(content) + b"".join(strings)
 
 
 def _split_strings(content: bytes, count: int) -> list[bytes]:

@@ -79,6 +79,7 @@ class VersionLoader:
         except BaseException:
             servable.close()
             raise
+        servable.gives_way = False
         return servable
 
     def _replay(self, lease: Lease[Servable], log: Any) -> None:

@@ -46,12 +46,22 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def expect(self, job: Job, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[Any]":
-        """Marks a job as waiting from now on, and returns the future of its answer."""
+    def expect(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
+        """Marks a job as waiting from now on; `answer` waits for it."""
         job.enqueued_s = time.monotonic()
-        reply: asyncio.Future[Any] = loop.create_future()
-        job.reply = reply
-        return reply
+        job.reply = loop.create_future()
+
+    async def answer(self, job: Job) -> Any:
+        """The answer of a job that waits; it is not run when the caller goes away before its turn.
+
+        Raises:
+            ServingError: What the caller is told.
+        """
+        try:
+            return await job.reply
+        except asyncio.CancelledError:
+            job.cancelled = True
+            raise
 
     def start(self, batch: "Batch") -> None:
         """Gives a batch to a free thread; the jobs' leases with it."""

@@ -17,11 +17,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from tests.modelserver.asking import Asking
+from tests.modelserver.saved_models import Models
 
 _FAST_RECONNECT = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 200)]
 START_TIMEOUT_S = 90
@@ -133,7 +136,7 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
 
 @pytest.fixture(scope="session")
 def standard(
-    models: "Models", write_config: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+    models: Models, write_config: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """One server, gRPC and REST, for all tests that only ask: `affine` (version 123), `ranker` (1), `spinner` (1)."""
     base = tmp_path_factory.mktemp("standard")
@@ -159,49 +162,54 @@ def standard(
     assert server.stop() == 0
 
 
-class Asking:
-    """Builds requests."""
+@pytest.fixture(scope="session")
+def people(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of `people` (version 7), for Classify, Regress and MultiInference."""
+    base = tmp_path_factory.mktemp("people")
+    models.people(base / "people" / "7")
+    server = Server(base / "server.log", "--model_name=people", f"--model_base_path={base / 'people'}")
+    yield server.wait_ready()
+    assert server.stop() == 0
 
-    def __init__(self, tf: Any) -> None:
-        self.tf = tf
-        self.predict_pb2 = importlib.import_module("tensorflow_serving.apis.predict_pb2")
 
-    def predict(
-        self,
-        name: str,
-        *,
-        signature: str = "",
-        version: int | None = None,
-        label: str = "",
-        outputs: tuple[str, ...] = (),
-        **inputs: Any,
-    ) -> Any:
-        """A PredictRequest; an input is a TensorProto or what `make_tensor_proto` takes, float32 by default."""
-        made = self.predict_pb2.PredictRequest()
-        made.model_spec.name = name
-        made.model_spec.signature_name = signature
-        if version is not None:
-            made.model_spec.version.value = version
-        if label:
-            made.model_spec.version_label = label
-        for alias, value in inputs.items():
-            proto = value if hasattr(value, "tensor_shape") else self.tf.make_tensor_proto(value)
-            made.inputs[alias].CopyFrom(proto)
-        made.output_filter.extend(outputs)
-        return made
+@dataclass(frozen=True)
+class Edges:
+    """A server with everything about its ports set: `affine` (versions 1 and 2, whose intercept is 20)."""
 
-    def recommend(self, history: list[str], exclude: list[str], k: int, *, scalar: bool = False) -> Any:
-        """A request to `ranker` as our front sends it, or with a scalar `k`."""
-        count = self.tf.make_tensor_proto(k if scalar else [k], dtype=self.tf.int32)
-        return self.predict("ranker", signature="recommend", history=[history], exclude=[exclude], k=count)
+    server: Server
+    rest: "Rest"
+    socket: str
+    """The gRPC address of its Unix socket."""
+    page: str
+    """The path of its page of metrics."""
+    largest_bytes: int
+    """Of a message that it takes."""
 
-    @staticmethod
-    def failure(call: Callable[[], object]) -> tuple[grpc.StatusCode, str]:
-        """The status and the message of a call that must fail."""
-        with pytest.raises(grpc.RpcError) as caught:
-            call()
-        error: Any = caught.value
-        return error.code(), error.details()
+
+@pytest.fixture(scope="session")
+def edges(
+    models: Models, write_config: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Edges]:
+    """A server with a page of metrics on a path of its own, a socket, health, and a small largest message."""
+    base = tmp_path_factory.mktemp("edges")
+    models.affine(base / "affine" / "1")
+    models.affine(base / "affine" / "2", intercept=20.0)
+    config = write_config(
+        base / "models.config", {"affine": base / "affine"}, {"affine": "model_version_policy { all {} }"}
+    )
+    page, largest = "/own/metrics", 20_000
+    (base / "monitoring.config").write_text(f'prometheus_config {{ enable: true path: "{page}" }}')
+    server = Server(
+        base / "server.log",
+        f"--model_config_file={config}",
+        f"--monitoring_config_file={base / 'monitoring.config'}",
+        f"--grpc_socket_path={base / 'plain.sock'}",
+        "--enable_grpc_healthcheck_service",
+        f"--grpc_channel_arguments=grpc.max_receive_message_length={largest},grpc.primary_user_agent=ours",
+        rest=True,
+    ).wait_ready()
+    yield Edges(server, Rest(server.rest_port).wait_ready(), f"unix:{base / 'plain.sock'}", page, largest)
+    assert server.stop() == 0
 
 
 @pytest.fixture(scope="session")
@@ -296,96 +304,6 @@ def tf() -> Any:
     """TensorFlow, imported once and only by the tests that need it."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return importlib.import_module("tensorflow")
-
-
-class Models:
-    """Writes SavedModels, TF1-style and TF2-style."""
-
-    def __init__(self, tf: Any) -> None:
-        self._tf = tf
-
-    def affine(self, folder: Path, *, slope: float = 0.5, intercept: float = 2.0) -> Path:
-        """A TF1-style model: y = slope * x + intercept, with predict, classify and regress signatures."""
-        v1 = self._tf.compat.v1
-        graph = self._tf.Graph()
-        with graph.as_default(), v1.Session(graph=graph) as session:
-            a = v1.get_variable("a", initializer=slope, use_resource=False)
-            b = v1.get_variable("b", initializer=intercept, use_resource=False)
-            serialized = v1.placeholder(self._tf.string, [None], name="tf_example")
-            parsed = v1.parse_example(serialized, {"x": v1.FixedLenFeature([1], self._tf.float32, default_value=[0.0])})
-            x = self._tf.identity(parsed["x"], name="x")  # [B, 1]
-            y = self._tf.add(self._tf.multiply(a, x), b, name="y")
-            session.run(v1.global_variables_initializer())
-            definition = v1.saved_model.signature_def_utils.build_signature_def
-            info = v1.saved_model.utils.build_tensor_info
-            builder = v1.saved_model.Builder(str(folder))
-            builder.add_meta_graph_and_variables(
-                session,
-                ["serve"],
-                signature_def_map={
-                    "serving_default": definition({"x": info(x)}, {"y": info(y)}, "tensorflow/serving/predict"),
-                    "regress": definition(
-                        {"inputs": info(serialized)}, {"outputs": info(y)}, "tensorflow/serving/regress"
-                    ),
-                    "classify": definition(
-                        {"inputs": info(serialized)}, {"scores": info(y)}, "tensorflow/serving/classify"
-                    ),
-                },
-            )
-            builder.save()
-        return folder
-
-    def ranker(self, folder: Path, *, items: int = 20) -> Path:
-        """A TF2-style model with our own contract: ids in, ids out, look-up tables inside.
-
-        An item scores the number of times it is in the history, plus a hundredth less for each place in the catalogue.
-        """
-        tf = self._tf
-        ids = [f"i{number}" for number in range(items)]
-
-        class Ranker(tf.Module):  # type: ignore[name-defined,misc]
-            def __init__(self) -> None:
-                super().__init__()
-                keys = tf.lookup.KeyValueTensorInitializer(tf.constant(ids), tf.range(items, dtype=tf.int64))
-                self.index = tf.lookup.StaticHashTable(keys, default_value=-1)
-                self.ids = tf.constant(ids)
-
-            @tf.function(
-                input_signature=[
-                    tf.TensorSpec([None, None], tf.string, name="history"),
-                    tf.TensorSpec([None, None], tf.string, name="exclude"),
-                    tf.TensorSpec(None, tf.int32, name="k"),
-                ]
-            )
-            def recommend(self, history: Any, exclude: Any, k: Any) -> dict[str, Any]:
-                seen = tf.reduce_sum(tf.one_hot(self.index.lookup(history), items), 1)  # [B, I]
-                banned = tf.reduce_sum(tf.one_hot(self.index.lookup(exclude), items), 1)  # [B, I]
-                score = seen - tf.range(items, dtype=tf.float32) / 100
-                score = tf.where(banned > 0, -float("inf"), score)
-                best, places = tf.math.top_k(score, tf.reduce_max(k))
-                return {"item_id": tf.gather(self.ids, places), "score": best}
-
-        module = Ranker()
-        tf.saved_model.save(
-            module, str(folder), signatures={"serving_default": module.recommend, "recommend": module.recommend}
-        )
-        return folder
-
-    def spinner(self, folder: Path) -> Path:
-        """A model that counts to n: y [B] = x, after n steps of a loop, some 0.2 million a second."""
-        tf = self._tf
-
-        class Spinner(tf.Module):  # type: ignore[name-defined,misc]
-            @tf.function(
-                input_signature=[tf.TensorSpec([None], tf.float32, name="x"), tf.TensorSpec([], tf.float32, name="n")]
-            )
-            def spin(self, x: Any, n: Any) -> dict[str, Any]:
-                (steps,) = tf.while_loop(lambda i: i < n, lambda i: (i + 1.0,), (tf.constant(0.0),))
-                return {"y": x + 0.0 * steps}
-
-        module = Spinner()
-        tf.saved_model.save(module, str(folder), signatures={"serving_default": module.spin})
-        return folder
 
 
 @pytest.fixture(scope="session")

@@ -40,9 +40,12 @@ def save_mixed(tf: Any, folder: Path) -> None:
     def count(start: Any) -> dict[str, Any]:
         return {"end": tf.while_loop(lambda at: at < 1e38, lambda at: (tf.abs(at),), (start,))[0]}
 
-    tf.saved_model.save(
-        tf.Module(), str(folder), signatures={"serving_default": describe, "echo": echo, "count": count}
-    )
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int8, name="small")])
+    def small(small: Any) -> dict[str, Any]:
+        return {"small": tf.identity(small)}
+
+    signatures = {"serving_default": describe, "echo": echo, "count": count, "small": small}
+    tf.saved_model.save(tf.Module(), str(folder), signatures=signatures)
 
 
 @pytest.fixture(scope="module")
@@ -241,10 +244,21 @@ def test_a_call_that_takes_too_long_is_a_gateway_timeout(rest: Any) -> None:
     assert (status, list(answer)) == (504, ["error"])
 
 
-def test_a_body_too_large_for_the_event_loop_is_answered(rest: Any) -> None:
-    status, answer = rest.post(f"{AFFINE}/versions/1:predict", {"instances": [[0.125]] * 50_000})
-    assert status == 200
-    assert answer["predictions"] == [[2.0625]] * 50_000
+def test_bodies_over_4_mb_go_both_ways(rest: Any) -> None:
+    rows = 400_000
+    body = json.dumps({"instances": [[0.125625]] * rows})
+    assert len(body) > 4 * 2**20
+    status, _, text = rest.send("POST", f"{AFFINE}/versions/1:predict", body)
+    assert (status, len(text) > 4 * 2**20) == (200, True)
+    answer = json.loads(text)["predictions"]
+    assert (len(answer), answer[0], answer[-1]) == (rows, [2.0628126], [2.0628126])
+
+
+def test_small_integers_wrap_as_in_grpc(rest: Any) -> None:
+    body = {"signature_name": "small", "inputs": [300, -129]}
+    assert rest.post(MIXED, body) == (200, {"outputs": [44, 127]})
+    status, answer = rest.post(MIXED, {**body, "inputs": [2**31]})
+    assert (status, "is not of expected type: int8" in answer["error"]) == (400, True)
 
 
 def test_browsers_of_other_origins_are_let_in_when_the_flag_says_so(rest: Any) -> None:

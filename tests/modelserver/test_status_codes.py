@@ -41,6 +41,10 @@ def echo(
     server.stop()
 
 
+STRINGS = b"\x03\x00\x02one\xff\x00"
+"""The content of `values("string")` as TensorFlow's C++ packs it: the lengths, then the bytes."""
+
+
 def values(np: Any, dtype: str) -> Any:
     if dtype == "string":
         return np.array([b"one", b"", b"\xff\x00"], dtype=np.object_)
@@ -62,8 +66,8 @@ def test_every_dtype_comes_back_in_the_encoding_that_the_flag_chose(
         proto = request.inputs[dtype]
         proto.dtype = tf.as_dtype(dtype).as_datatype_enum
         proto.tensor_shape.dim.add().size = 3
-        if packed:  # strings: their lengths, then the bytes
-            proto.tensor_content = b"\x03\x00\x02one\xff\x00" if dtype == "string" else array.tobytes()
+        if packed:
+            proto.tensor_content = STRINGS if dtype == "string" else array.tobytes()
         else:
             typed_field(proto).extend(array.view(np.uint16).tolist() if dtype == "float16" else array.tolist())
     response = server.prediction.Predict(request, timeout=10)
@@ -72,9 +76,12 @@ def test_every_dtype_comes_back_in_the_encoding_that_the_flag_chose(
         proto = response.outputs[dtype]
         assert proto.dtype == tf.as_dtype(dtype).as_datatype_enum
         assert [dim.size for dim in proto.tensor_shape.dim] == [3]
-        assert bool(proto.tensor_content) == (as_content and dtype != "string")  # Python reads no content of strings
-        assert len(typed_field(proto)) == (0 if proto.tensor_content else 3)
-        np.testing.assert_array_equal(tf.make_ndarray(proto), values(np, dtype))
+        assert bool(proto.tensor_content) == as_content
+        assert len(typed_field(proto)) == (0 if as_content else 3)
+        if as_content and dtype == "string":  # TensorFlow's Python reads no such content
+            assert proto.tensor_content == STRINGS
+        else:
+            np.testing.assert_array_equal(tf.make_ndarray(proto), values(np, dtype))
 
 
 def typed_field(proto: Any) -> Any:

@@ -37,14 +37,31 @@ def test_what_one_call_sends_too_much_never_reaches_another(tf: Any) -> None:
     assert concatenate([surplus, repeated], "x").tolist() == [[1.0], [3.0], [3.0]]
 
 
-def test_a_value_out_of_range_is_invalid(tf: Any) -> None:
-    from tastemaker_modelserver.errors import InvalidArgumentError
-    from tastemaker_modelserver.tensors import decode
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+def test_small_integers_out_of_range_wrap_as_in_tensorflow(tf: Any, dtype: str) -> None:
+    from tastemaker_modelserver.tensors import concatenate, decode
 
-    proto = tf.make_tensor_proto(0, dtype=tf.int8)
-    proto.int_val[:] = [300]
-    with pytest.raises(InvalidArgumentError, match="tensor parsing error: x: "):
-        decode(proto, "x")
+    proto = tf.make_tensor_proto([0, 0, 0, 0], dtype=dtype)
+    proto.ClearField("tensor_content")
+    proto.int_val[:] = [300, -1, 70_000, -70_000]
+    wrapped = tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy().tolist()
+    assert decode(proto, "x").tolist() == wrapped
+    assert concatenate([proto, proto], "x").tolist() == wrapped * 2
+    del proto.int_val[2:]  # the last one also fills the rest
+    assert decode(proto, "x").tolist() == tf.io.parse_tensor(proto.SerializeToString(), dtype).numpy().tolist()
+
+
+def test_long_strings_survive_their_content_encoding(tf: Any) -> None:
+    import numpy as np
+    from tensorflow.core.framework import tensor_pb2
+
+    from tastemaker_modelserver.tensors import decode, encode_into
+
+    strings = [b"", b"x" * 127, b"y" * 128, b"z" * 70_000]
+    proto = tensor_pb2.TensorProto()
+    encode_into(proto, np.array(strings, dtype=np.object_), as_content=True)
+    assert decode(proto, "x").tolist() == strings
+    assert tf.io.parse_tensor(proto.SerializeToString(), tf.string).numpy().tolist() == strings
 
 
 def test_negative_sizes_are_invalid_for_every_caller_and_end_no_worker(standard: Any, ask: Any, tf: Any) -> None:

@@ -125,6 +125,27 @@ def test_clients_that_go_away_mid_call_leave_nothing_behind(server: Any, spin: A
     assert server.prediction.Predict(spin(1.0), timeout=60).outputs["y"].float_val[0] == 3.0
 
 
+def test_calls_whose_clients_went_away_are_not_run(server: Any, ask: Any, spin: Any) -> None:
+    from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
+
+    # The session of `spinner` has one thread on two cores. The first call holds it until its deadline; equal ones wait
+    # behind it, and would hold it for good, as they have no deadline.
+    forever, status = spin(1e12), get_model_status_pb2.GetModelStatusRequest()
+    status.model_spec.name = "spinner"
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        first = stub.Predict.future(forever, timeout=2)
+        look = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus
+        look(status, timeout=10)  # calls of one connection are taken in their order: now the first one has begun
+        waiting = [stub.Predict.future(forever) for _ in range(20)]
+        look(status, timeout=10)
+        for call in waiting:
+            assert call.cancel()
+        look(status, timeout=10)
+        assert ask.failure(first.result)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert server.prediction.Predict(spin(1.0), timeout=10).outputs["y"].float_val[0] == 3.0
+
+
 def test_a_connection_that_breaks_in_the_middle_of_a_message_harms_nobody(server: Any, spin: Any) -> None:
     for _ in range(10):
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
