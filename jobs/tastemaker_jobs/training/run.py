@@ -11,7 +11,7 @@ from tastemaker_jobs.evaluation.leakage import check_fitted, check_split
 from tastemaker_jobs.evaluation.metrics import CUTOFF, judge
 from tastemaker_jobs.evaluation.protocol import test_questions, validation_questions, validation_targets
 from tastemaker_jobs.evaluation.served import SavedModel
-from tastemaker_jobs.models import model_class
+from tastemaker_jobs.models import IMAGE_CLASSIFIERS, model_class
 from tastemaker_jobs.models.recommender import Recommender
 from tastemaker_jobs.models.signatures import CONTRACT_VERSION, export_saved_model
 from tastemaker_jobs.models.training_data import TrainingData
@@ -37,6 +37,10 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
     Raises:
         TastemakerJobsError: See `errors`; the message says what to do.
     """
+    if request.model in IMAGE_CLASSIFIERS:
+        from tastemaker_jobs.training.image_run import train_classifier  # not loaded for the others
+
+        return train_classifier(request, report)
     check_writable(request.model_dir)
     kind = model_class(request.model)
     config = config_of(kind, request.settings)
