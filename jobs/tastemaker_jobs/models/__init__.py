@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_CLASSIFIERS", "MODEL_NAMES", "RECOMMENDERS", "check_model_name", "classifier_class", "model_class"]
 
-_RECOMMENDERS = {"autoencoder": "Autoencoder", "rnn": "Rnn"}
+_RECOMMENDERS = {"autoencoder": "Autoencoder", "content": "Content", "rnn": "Rnn"}
 _CLASSIFIERS = {"image_cnn": "ImageCnn"}
 
 RECOMMENDERS = tuple(sorted(_RECOMMENDERS))

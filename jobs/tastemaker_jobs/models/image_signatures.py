@@ -2,15 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from tastemaker_jobs.models.image_cnn import ImageCnn
 from tastemaker_jobs.models.image_decoding import decode_images
 
-__all__ = ["export_classifier", "load_encoder_weights"]
+__all__ = ["export_classifier"]
 
 
 def export_classifier(model: ImageCnn, labels: Sequence[str], shares: Sequence[float], folder: Path) -> tuple[str, ...]:
@@ -35,17 +33,6 @@ def export_classifier(model: ImageCnn, labels: Sequence[str], shares: Sequence[f
     }
     tf.saved_model.save(served, str(folder), signatures=signatures)
     return tuple(sorted(signatures))
-
-
-def load_encoder_weights(version: Path) -> list[np.ndarray[Any, Any]]:
-    """The weights of a version's encoder, as `ImageEncoder.get_weights` has them.
-
-    Raises:
-        ValueError, OSError, tf.errors.OpError: There are none.
-    """
-    checkpoint = tf.train.load_checkpoint(str(version / "variables" / "variables"))
-    names = [name for name in checkpoint.get_variable_to_shape_map() if name.startswith("encoder_variables/")]
-    return [checkpoint.get_tensor(name) for name in sorted(names, key=lambda name: int(name.split("/")[1]))]
 
 
 class _ServedClassifier(tf.Module):

@@ -61,9 +61,9 @@ def fit(
 
     def score() -> float:
         model.epoch_ended()
-        return validation.ndcg(score_items)
+        return validation.score(score_items)
 
-    return descend(model, data, score=score, seed=seed, report=report)
+    return descend(model, data, score=score, seed=seed, report=report, measure=validation.measure)
 
 
 def descend(

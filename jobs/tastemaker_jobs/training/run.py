@@ -9,7 +9,7 @@ from tastemaker_jobs.evaluation.baselines import baseline_lists
 from tastemaker_jobs.evaluation.inputs import read_features, read_split, vocabulary_of
 from tastemaker_jobs.evaluation.leakage import check_fitted, check_split
 from tastemaker_jobs.evaluation.metrics import CUTOFF, judge
-from tastemaker_jobs.evaluation.protocol import test_questions, validation_questions, validation_targets
+from tastemaker_jobs.evaluation.protocol import COLD_ITEMS, test_questions, validation_questions, validation_targets
 from tastemaker_jobs.evaluation.served import SavedModel
 from tastemaker_jobs.models import IMAGE_CLASSIFIERS, model_class
 from tastemaker_jobs.models.recommender import Recommender
@@ -108,4 +108,6 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
 def _train(model: Recommender, data: TrainingData, split: Split, seed: int, report: Report) -> Trained:
     """Train on the training part alone; the validation part decides when to stop."""
     histories, held_out = validation_targets(split)
-    return model.learn(data, validation=Validation(data.vocabulary, histories, held_out), seed=seed, report=report)
+    among = frozenset(split.valid.item_id) if split.protocol == COLD_ITEMS else None
+    validation = Validation(data.vocabulary, histories, held_out, among=among)
+    return model.learn(data, validation=validation, seed=seed, report=report)
