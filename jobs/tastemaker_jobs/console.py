@@ -109,7 +109,7 @@ def _line(event: StageEvent | EpochEvent) -> str:
 
 
 def _figures(event: EpochEvent) -> str:
-    return f"loss {event.loss:.3f}, validation NDCG@10 {event.valid_ndcg:.4f}"
+    return f"loss {event.loss:.3f}, validation {event.measure} {event.valid_ndcg:.4f}"
 
 
 def _cell(figure: Figure | Spread) -> str:

@@ -3,6 +3,7 @@
     TastemakerJobsError
     ├── DataError
     │   ├── TableFormatError          a file breaks its format; lists where
+    │   │   ├── ImagesFormatError
     │   │   ├── ItemsFormatError
     │   │   └── RatingsFormatError
     │   ├── ChecksumError             the bytes are not the data set that they claim to be
@@ -38,6 +39,7 @@ __all__ = [
     "DataError",
     "DatasetUnavailableError",
     "GateError",
+    "ImagesFormatError",
     "ItemsFormatError",
     "LeakageError",
     "ModelLoadError",
@@ -48,6 +50,7 @@ __all__ = [
     "RatingsProblem",
     "RayError",
     "RayStartError",
+    "RowProblem",
     "ServingConfigError",
     "TableFormatError",
     "TastemakerJobsError",
@@ -84,13 +87,22 @@ class RatingsProblem:
         return f"line {self.line}, {self.column}: found {self.found}, expected {self.expected}"
 
 
+@dataclass(frozen=True)
+class RowProblem(RatingsProblem):
+    """The same in a file that has rows in place of lines; row 0 is the file as a whole."""
+
+    def __str__(self) -> str:
+        place = f"row {self.line}, " if self.line else ""
+        return f"{place}{self.column}: found {self.found}, expected {self.expected}"
+
+
 class TableFormatError(DataError):
     """A file breaks its format. Nothing of it was used."""
 
     what = "table"
     """What the file should have been."""
 
-    def __init__(self, path: Path, problems: list[RatingsProblem], *, more: bool = False) -> None:
+    def __init__(self, path: Path, problems: Sequence[RatingsProblem], *, more: bool = False) -> None:
         self.path = path
         self.problems = tuple(problems)
         places = "\n".join(f"  {problem}" for problem in problems)
@@ -107,6 +119,12 @@ def _rebuild_table_format_error(
     error = kind(path, problems)
     error.args = (text,)
     return error
+
+
+class ImagesFormatError(TableFormatError):
+    """A file of labelled images breaks the format."""
+
+    what = "Parquet file of labelled images"
 
 
 class ItemsFormatError(TableFormatError):

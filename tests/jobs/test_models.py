@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 tf = pytest.importorskip("tensorflow")
 
 from tastemaker_jobs.errors import ConfigError, UnknownModelError  # noqa: E402
-from tastemaker_jobs.models import MODEL_NAMES, model_class  # noqa: E402
+from tastemaker_jobs.models import RECOMMENDERS, model_class  # noqa: E402
 from tastemaker_jobs.models.histories import newest_items  # noqa: E402
 from tastemaker_jobs.models.rnn import RnnConfig  # noqa: E402
 from tastemaker_jobs.testing.models import ModelContract  # noqa: E402
@@ -30,7 +30,7 @@ def test_every_model_is_under_the_contract():
     """Some have a test file of their own, so this reads the files rather than what happens to be imported."""
     text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
     tested = re.findall(r'\(ModelContract\):\n    model_name = "(\w+)"', text)
-    assert sorted(tested) == list(MODEL_NAMES)
+    assert sorted(tested) == list(RECOMMENDERS)
 
 
 def test_unknown_model_lists_the_known():

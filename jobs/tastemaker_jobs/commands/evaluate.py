@@ -2,18 +2,22 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from tastemaker_jobs import console
+from tastemaker_jobs.commands.evaluate_images import evaluate_images
 from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.data.given_split import given_split
 from tastemaker_jobs.data.ratings import read_ratings, sha256_of
 from tastemaker_jobs.data.splits import Split
 from tastemaker_jobs.errors import DataError, TooFewRatingsError
 from tastemaker_jobs.evaluation.assessment import as_json, assess
-from tastemaker_jobs.evaluation.inputs import read_split
+from tastemaker_jobs.evaluation.cold_items import judge_among_cold
+from tastemaker_jobs.evaluation.inputs import read_features, read_split
 from tastemaker_jobs.evaluation.leakage import FittedOn, check_fitted, check_split, check_trained_on
-from tastemaker_jobs.evaluation.protocol import PROTOCOLS, test_questions
+from tastemaker_jobs.evaluation.protocol import COLD_ITEMS, PROTOCOLS, test_questions
+from tastemaker_jobs.models import IMAGE_CLASSIFIERS
 from tastemaker_jobs.publishing.manifests import read_manifest
 from tastemaker_jobs.publishing.training_records import read_training_record
 from tastemaker_jobs.quiet import start_tensorflow
@@ -47,6 +51,12 @@ def evaluate(
         report: File for the report alone.
     """
     labelled = _labelled(folders)
+    names = {read_manifest(folder).name for folder in labelled.values()}
+    if names and names <= set(IMAGE_CLASSIFIERS):
+        evaluate_images(labelled, train=data, test=test, seed=seed, out=out, report=report)
+        return
+    if names & set(IMAGE_CLASSIFIERS):
+        raise DataError("Image classifiers and recommenders are judged by different files. Evaluate them one by one.")
     fitted = {name: FittedOn(read_manifest(folder), read_training_record(folder)) for name, folder in labelled.items()}
     catalogue = Catalogue.read(data.items, data.images)
     judged_by = PROTOCOLS[protocol]
@@ -71,15 +81,27 @@ def evaluate(
             "No test event can be asked for: give test users an item that they have not had before."
         )
     lists = baseline_lists(split, questions, k=judged_by.longest_list, seed=seed, note=console.note)
-    for name, folder in labelled.items():
-        lists[name] = SavedModel(folder).lists(questions, k=judged_by.longest_list)
+    models = {name: SavedModel(folder) for name, folder in labelled.items()}
+    for name, model in models.items():
+        lists[name] = model.lists(questions, k=judged_by.longest_list)
     assessment = assess(lists, questions=questions, split=split, protocol=judged_by, dataset=data.dataset, seed=seed)
     rows = [(judged.name, judged.figures) for judged in assessment.judged]
     title = f"{data.dataset}, {split.protocol}, unseen items of the full catalogue"
     console.print_table(console.figures_table(rows, title=title))
+    content = as_json(assessment)
+    if protocol == COLD_ITEMS:
+        among = judge_among_cold(
+            split, {name: model.scores for name, model in models.items()}, read_features(data), seed
+        )
+        console.print_table(
+            console.figures_table(
+                among.items(), title=f"{data.dataset}, {protocol}, the untouched items of the test alone"
+            )
+        )
+        content["among_cold_items"] = {name: [asdict(figure) for figure in found] for name, found in among.items()}
     pages = [path for path in (out / "report.html" if out else None, report) if path]
     if out:
-        _write(out / "metrics.json", json.dumps(as_json(assessment), indent=1) + "\n")
+        _write(out / "metrics.json", json.dumps(content, indent=1) + "\n")
     if pages:
         epochs = {name: of_model.record.epochs for name, of_model in fitted.items() if of_model.record}
         page = render_report(assessment, lists, epochs=epochs, catalogue=catalogue)

@@ -6,7 +6,10 @@ from typing import Any
 
 from tastemaker_jobs import console, environment
 from tastemaker_jobs.data.data_files import DataFiles
+from tastemaker_jobs.data.labelled_images import read_parts as read_images
+from tastemaker_jobs.errors import DataError
 from tastemaker_jobs.evaluation.inputs import read_features, read_split
+from tastemaker_jobs.models import IMAGE_CLASSIFIERS
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
 from tastemaker_jobs.training.progress import Report
@@ -36,8 +39,14 @@ def train(
         use_ray: As Ray tasks, or in this process.
         address: Of a running Ray cluster.
     """
-    read_split(data)
-    read_features(data)
+    classify = [name for name in models if name in IMAGE_CLASSIFIERS]
+    if classify and len(classify) < len(models):
+        raise DataError(f"{', '.join(classify)} and recommenders learn from different files. Train them one by one.")
+    if classify:
+        read_images(data)
+    else:
+        read_split(data)
+        read_features(data)
     for folder in model_dirs:
         check_writable(folder)
     console.note(f"training {' and '.join(models)} on {data.dataset}; starting {'Ray' if use_ray else 'TensorFlow'}")
@@ -59,9 +68,10 @@ def train(
         results = run(report)
     rows = [*results[0].baselines.items(), *((result.model, result.figures) for result in results)]
     judged_by = data.protocol or "on the validation events, which flatters; `evaluate` with test events does not"
-    console.print_table(
-        console.figures_table(rows, title=f"{data.dataset}, {judged_by}, unseen items of the full catalogue")
-    )
+    title = f"{data.dataset}, {judged_by}, unseen items of the full catalogue"
+    if classify:
+        title = f"{data.dataset}, on the held-out images that chose the epoch; `evaluate` with test images is stricter"
+    console.print_table(console.figures_table(rows, title=title))
     for result in results:
         trained = result.trained
         how = f"{trained.epochs} epochs in {trained.seconds:.0f} s, the best was epoch {trained.best_epoch}"

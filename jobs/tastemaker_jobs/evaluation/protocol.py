@@ -11,7 +11,15 @@ from tastemaker_jobs.data.ratings import Ratings
 from tastemaker_jobs.data.splits import Split, global_temporal, leave_last_out
 from tastemaker_jobs.errors import TooFewRatingsError
 
-__all__ = ["PROTOCOLS", "Protocol", "Questions", "test_questions", "validation_questions", "validation_targets"]
+__all__ = [
+    "COLD_ITEMS",
+    "PROTOCOLS",
+    "Protocol",
+    "Questions",
+    "test_questions",
+    "validation_questions",
+    "validation_targets",
+]
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,8 @@ class Protocol:
         return next(self.splits(ratings.without_repeats()))
 
 
+COLD_ITEMS = "cold-items"
+"""The protocol whose test items nobody touched; `cold_items` judges them among themselves."""
 _TARGETS_PER_USER = 10
 _TOP_TEN = ("ndcg@10", "hr@10", "mrr@10", "recall@20")
 _PROTOCOLS = (
@@ -60,7 +70,7 @@ _PROTOCOLS = (
         ("ndcg@100", "recall@20", "recall@50", "hr@10", "mrr@10"),
         "completes the taste of users whom training never saw, from four fifths of what they like",
     ),
-    Protocol("cold-items", cold_items, _TOP_TEN, "finds items that nobody has touched yet"),
+    Protocol(COLD_ITEMS, cold_items, _TOP_TEN, "finds items that nobody has touched yet"),
     Protocol("cold-users", cold_users, _TOP_TEN, "serves new users after their first three events"),
 )
 PROTOCOLS: Mapping[str, Protocol] = {protocol.name: protocol for protocol in _PROTOCOLS}

@@ -1,7 +1,10 @@
 """What an exported model answers: evaluation asks the SavedModel itself, as a server would, not the model in memory."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tastemaker_jobs.errors import ModelLoadError
@@ -66,3 +69,29 @@ class SavedModel:
             for user, items, scores in found:
                 lists[user] = [(i.decode(), float(s)) for i, s in zip(items, scores, strict=True) if i]
         return lists
+
+    def scores(self, questions: Questions, candidates: Sequence[str]) -> npt.NDArray[np.float64]:
+        """How well each candidate fits each user.
+
+        Args:
+            questions: Who is asked, knowing what.
+            candidates: [C] items.
+
+        Returns:
+            [U, C], users in the order of the questions; -inf for items that the model does not know.
+
+        Raises:
+            ModelLoadError: It lacks the signature `score`.
+        """
+        if "score" not in self._loaded.signatures:
+            raise ModelLoadError(f"{self.folder} has no signature `score`. Train it anew.")
+        histories = list(questions.histories.values())
+        longest = max((1, *map(len, histories)))
+        rows = []
+        for start in range(0, len(histories), _BATCH):
+            batch = [[""] * (longest - len(history)) + list(history) for history in histories[start : start + _BATCH]]
+            answer = self._loaded.signatures["score"](
+                history=tf.constant(batch), candidate=tf.constant([list(candidates)] * len(batch))
+            )
+            rows.append(answer["score"].numpy())  # [B, C]
+        return np.concatenate(rows).astype(np.float64)

@@ -35,6 +35,8 @@ _EXPLAINED_EVENTS = 50
 class ModelConfig:
     """The settings that every model has; each model adds its own and gives all of them defaults."""
 
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Of a config with the setting `preset`: what each preset sets in place of the defaults."""
     min_rating: float = -math.inf
     """Events rated below this are not learnt from. The default learns from all."""
     weigh_by_rating: bool = False
@@ -79,6 +81,10 @@ class GradientConfig(ModelConfig):
     """Examples per step. 1 or more."""
     learning_rate: float = 1e-3
     """Adam's step size. Above 0."""
+    final_rate_share: float = 0.1
+    """What is left of it at the end of training; it falls along half a cosine. Above 0; 1 keeps it."""
+    clip_norm: float = 1.0
+    """Longer gradients are shortened to this. Above 0."""
 
 
 @dataclass(frozen=True)
@@ -213,6 +219,9 @@ class Recommender(keras.Model, abc.ABC):
 
 class GradientRecommender(Recommender):
     """A recommender trained by gradient descent: it makes examples and has a loss, the training loop does the rest."""
+
+    def epoch_ended(self) -> None:
+        """Called when the steps of an epoch are done, before the model is asked for scores."""
 
     @abc.abstractmethod
     def examples(self, data: TrainingData, rng: np.random.Generator) -> Examples:

@@ -6,7 +6,7 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-__all__ = ["WARMUP_FILE", "write_warmup_requests"]
+__all__ = ["WARMUP_FILE", "write_image_warmup_requests", "write_warmup_requests"]
 
 WARMUP_FILE = "tf_serving_warmup_requests"
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # servers pad batches to powers of two
@@ -25,10 +25,35 @@ def write_warmup_requests(folder: Path, *, name: str, item_ids: Sequence[str], s
         item_ids: [I], 1 or more; the first ones are asked about.
         signatures: That the model has; `embed_items`, whose inputs differ between models, is not warmed up.
     """
+    _write(folder, _requests(name, [item.encode() for item in item_ids[:_HISTORY_LENGTH]], signatures))
+
+
+def write_image_warmup_requests(
+    folder: Path, *, name: str, images: Sequence[bytes], signatures: Collection[str]
+) -> None:
+    """The same for a model whose signatures take images and nothing else.
+
+    Args:
+        folder: Of the SavedModel.
+        name: The model's name, as the server knows it.
+        images: Files, 1 or more; the first one is asked about.
+        signatures: That the model has.
+    """
+    _write(
+        folder,
+        (
+            _request(name, signature, image=[images[0]] * batch)
+            for signature in sorted(set(signatures) - {"serving_default"})
+            for batch in _BATCH_SIZES
+        ),
+    )
+
+
+def _write(folder: Path, requests: Iterator[predict_pb2.PredictRequest]) -> None:
     extra = folder / "assets.extra"
     extra.mkdir()
     with tf.io.TFRecordWriter(str(extra / WARMUP_FILE)) as writer:
-        for request in _requests(name, [item.encode() for item in item_ids[:_HISTORY_LENGTH]], signatures):
+        for request in requests:
             log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
             writer.write(log.SerializeToString())
 

@@ -24,6 +24,7 @@ from tastemaker_jobs.models.recommender import GradientConfig, Recommender
 from tastemaker_jobs.models.signatures import export_saved_model
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.testing.synthetic import synthetic_ratings
+from tastemaker_jobs.testing.synthetic_items import synthetic_features
 from tastemaker_jobs.training.settings import config_of
 from tastemaker_jobs.training.validation import Validation
 
@@ -146,9 +147,19 @@ class ModelContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def exported(cls, tmp_path_factory: pytest.TempPathFactory) -> ExportedModel:
+    def features(cls, tmp_path_factory: pytest.TempPathFactory) -> ItemFeatures | None:
+        """Of the synthetic items, with three more that nobody touched; None for models that don't look at items."""
+        if not model_class(cls.model_name).knows_untouched_items:
+            return None
+        return synthetic_features(tmp_path_factory.mktemp("images"))
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def exported(cls, tmp_path_factory: pytest.TempPathFactory, features: ItemFeatures | None) -> ExportedModel:
         """The model, trained on synthetic ratings and exported; once for all tests of the class."""
-        model, vocabulary = train_small(cls.model_name, synthetic_ratings(seed=1), seed=7, settings=cls.settings)
+        model, vocabulary = train_small(
+            cls.model_name, synthetic_ratings(seed=1), seed=7, features=features, settings=cls.settings
+        )
         folder = tmp_path_factory.mktemp(cls.model_name) / "1"
         export_saved_model(model, vocabulary.item_ids, folder)
         return ExportedModel(model, vocabulary, folder, tf.saved_model.load(str(folder)))
@@ -258,11 +269,11 @@ class ModelContract:
         assert set(items[0]) - {""} == set(exported.vocabulary.item_ids) - {first}
         assert not any(items[1])
 
-    def test_one_seed_gives_one_model(self) -> None:
+    def test_one_seed_gives_one_model(self, features: ItemFeatures | None) -> None:
         """Bit by bit; and another seed another one, where there is randomness."""
         ratings = synthetic_ratings(seed=1)
         one, again, other = (
-            train_small(self.model_name, ratings, seed=seed, settings=self.settings)[0].get_weights()
+            train_small(self.model_name, ratings, seed=seed, features=features, settings=self.settings)[0].get_weights()
             for seed in (7, 7, 8)
         )
         for left, right in zip(one, again, strict=True):

@@ -9,7 +9,7 @@ from tastemaker_jobs.data.splits import Split
 from tastemaker_jobs.errors import DataError, TooFewRatingsError
 from tastemaker_jobs.evaluation.inputs import vocabulary_of
 from tastemaker_jobs.evaluation.leakage import check_fitted
-from tastemaker_jobs.evaluation.protocol import validation_targets
+from tastemaker_jobs.evaluation.protocol import COLD_ITEMS, validation_targets
 from tastemaker_jobs.models.recommender import ModelConfig, Recommender
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report, StageEvent
@@ -72,5 +72,6 @@ def learn_split(
     model = kind.for_data(config, data, seed=seed)
     histories, held_out = validation_targets(split)
     report(StageEvent(kind.name_in_registry, "training"))
-    validation = Validation(vocabulary, histories, held_out)
+    among = frozenset(split.valid.item_id) if split.protocol == COLD_ITEMS else None
+    validation = Validation(vocabulary, histories, held_out, among=among)
     return Learnt(model, data, model.learn(data, validation=validation, seed=seed, report=report))

@@ -29,9 +29,11 @@ class EpochEvent:
     loss: float
     """Mean training loss of the epoch."""
     valid_ndcg: float
-    """NDCG@10 on the validation items, 0 to 1; NaN where there are none."""
+    """NDCG@10, or what `measure` names, on the validation items, 0 to 1; NaN where there are none."""
     seconds: float
     """How long the epoch took."""
+    measure: str = "NDCG@10"
+    """What validation measures."""
 
 
 Report = Callable[[StageEvent | EpochEvent], None]

@@ -36,7 +36,7 @@ class Trained:
     best_epoch: int
     """The one whose weights the model now has, from 1; the last one without validation items."""
     valid_ndcg: float
-    """NDCG@10 on the validation items at that epoch; NaN without any."""
+    """NDCG@10, or a classifier's accuracy, on the validation items at that epoch; NaN without any."""
     seconds: float
     """Wall time of the loop."""
 

@@ -7,7 +7,7 @@ from tastemaker_jobs.evaluation.leakage import check_split
 from tastemaker_jobs.evaluation.metrics import CUTOFF, judge
 from tastemaker_jobs.evaluation.protocol import test_questions, validation_questions
 from tastemaker_jobs.evaluation.served import SavedModel
-from tastemaker_jobs.models import model_class
+from tastemaker_jobs.models import IMAGE_CLASSIFIERS, model_class
 from tastemaker_jobs.models.contract import CONTRACT_VERSION
 from tastemaker_jobs.models.signatures import export_saved_model
 from tastemaker_jobs.publishing.manifests import as_toml, data_window, metrics, new_manifest, write_manifest
@@ -32,6 +32,10 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
     Raises:
         TastemakerJobsError: See `errors`; the message says what to do.
     """
+    if request.model in IMAGE_CLASSIFIERS:
+        from tastemaker_jobs.training.image_run import train_classifier  # not loaded for the others
+
+        return train_classifier(request, report)
     check_writable(request.model_dir)
     kind = model_class(request.model)
     config = config_of(kind, request.settings)

@@ -70,11 +70,14 @@ def config_of(kind: "type[Recommender]", settings: Mapping[str, Any]) -> "ModelC
             problems.append(f"{name} is {value!r}, which is not {_NAMES.get(expected, expected.__name__)}")
         else:
             values[name] = found
+    preset = values.get("preset", "")
+    if kind.config_class.presets and preset and preset not in kind.config_class.presets:
+        problems.append(f"preset is {preset!r}, and there are {', '.join(sorted(kind.config_class.presets))}")
     if problems:
         raise ConfigError(
             f"{kind.name_in_registry}: {'; '.join(problems)}. Its settings are {', '.join(sorted(fields))}."
         )
-    return dataclasses.replace(defaults, **values)
+    return dataclasses.replace(defaults, **{**kind.config_class.presets.get(preset, {}), **values})
 
 
 _NAMES = {

@@ -1,8 +1,8 @@
 """The score that early stopping follows. Quick and internal; reported figures come from `evaluation` and a library."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,12 @@ class Validation:
     """NDCG@10 of one held-out item per user, over the catalogue without the user's history."""
 
     def __init__(
-        self, vocabulary: Vocabulary, histories: Mapping[str, Sequence[str]], held_out: Mapping[str, str]
+        self,
+        vocabulary: Vocabulary,
+        histories: Mapping[str, Sequence[str]],
+        held_out: Mapping[str, str],
+        *,
+        among: Set[str] | None = None,
     ) -> None:
         """Which users and items.
 
@@ -31,11 +36,16 @@ class Validation:
             vocabulary: Of the training data. An unknown held-out item counts as missed.
             histories: User to training items, oldest first.
             held_out: User to the item that came next.
+            among: The items that compete; None for the whole catalogue. Items that nobody has touched would drown
+                among those that everybody has, and what is chosen by their rank there is chosen by luck.
         """
         users = sorted(held_out)
         encoded = [vocabulary.encode(histories[user]) for user in users]
         longest = max((len(history) for history in encoded), default=0)
         self._history = np.zeros((len(users), longest), dtype=np.int32)  # [U, T]
+        self._out: npt.NDArray[np.int64] | None = None  # columns of the items that do not compete
+        if among is not None:
+            self._out = np.flatnonzero([item not in among for item in vocabulary.item_ids])
         for row, history in zip(self._history, encoded, strict=True):
             row[longest - len(history) :] = history
         self._target = np.array([vocabulary.index.get(held_out[user], 0) for user in users], dtype=np.int32)  # [U]
@@ -62,12 +72,33 @@ class Validation:
         Args:
             score_items: `Recommender.score_items` as a tf.function.
         """
+        return self._mean(score_items, _gain)
+
+    @property
+    def measure(self) -> str:
+        """What `score` measures."""
+        return "NDCG@10" if self._out is None else "AUC"
+
+    def score(self, score_items: tf.types.experimental.PolymorphicFunction) -> float:
+        """NDCG@10 over the catalogue, or the AUC among the items that compete; NaN without users.
+
+        Among untouched items ten places are a matter of luck, where the whole order is not.
+
+        Args:
+            score_items: As for `ndcg`.
+        """
+        return self._mean(score_items, _gain if self._out is None else _area)
+
+    def _mean(self, score_items: tf.types.experimental.PolymorphicFunction, gain: Callable[..., Any]) -> float:
         if not len(self._target):
             return float("nan")
         gains = []
         for start in range(0, len(self._target), _BATCH):
             history, target = self._history[start : start + _BATCH], self._target[start : start + _BATCH]
-            gains.append(_gain(score_items(tf.constant(history)).numpy(), history, target))
+            scores = score_items(tf.constant(history)).numpy()  # [B, I]
+            if self._out is not None:
+                scores[:, self._out] = -np.inf
+            gains.append(gain(scores, history, target))
         return float(np.concatenate(gains).mean())
 
 
@@ -93,3 +124,19 @@ def _gain(
     open_to_all[users, target] = -np.inf
     above = (open_to_all >= wanted[:, np.newaxis]).sum(axis=1)  # [B]
     return np.where((target > 0) & (above < _CUTOFF), 1 / np.log2(above + 2.0), 0.0)
+
+
+def _area(
+    scores: npt.NDArray[np.float32], history: npt.NDArray[np.int32], target: npt.NDArray[np.int32]
+) -> npt.NDArray[np.float64]:
+    """The share of the other competing items that rank below the target, ties by half; as for `_gain`. 0 if unknown."""
+    users = np.arange(len(target))
+    scores = scores.copy()
+    wanted = scores[users, target - 1]  # [B]
+    rows, places = np.nonzero(history)
+    scores[rows, history[rows, places] - 1] = -np.inf
+    scores[users, target - 1] = -np.inf
+    others = np.isfinite(scores)  # [B, I]
+    below = (others & (scores < wanted[:, np.newaxis])).sum(axis=1)  # [B]
+    level = (others & (scores == wanted[:, np.newaxis])).sum(axis=1)  # [B]
+    return np.where(target > 0, (below + level / 2) / np.maximum(others.sum(axis=1), 1), 0.0)

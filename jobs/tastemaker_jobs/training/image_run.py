@@ -1,0 +1,144 @@
+"""One training run from a file of labelled images to a published version. `run` dispatches here; Ray wraps that."""
+
+import hashlib
+import json
+from collections import Counter
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tastemaker.artefacts.v1 import manifest_pb2
+from tastemaker_jobs.data.labelled_images import LabelledImages, broken_images, read_parts
+from tastemaker_jobs.data.ratings import sha256_of
+from tastemaker_jobs.evaluation.classification import judge_labels
+from tastemaker_jobs.evaluation.classifier import ServedClassifier
+from tastemaker_jobs.models import classifier_class
+from tastemaker_jobs.models.contract import CONTRACT_VERSION
+from tastemaker_jobs.models.image_cnn import ImageCnn, ImageCnnConfig, Pictures
+from tastemaker_jobs.models.image_decoding import decode_images
+from tastemaker_jobs.models.image_signatures import export_classifier
+from tastemaker_jobs.publishing.manifests import as_toml, metrics, new_manifest, write_manifest
+from tastemaker_jobs.publishing.training_records import TRAINING_RECORD
+from tastemaker_jobs.publishing.versions import check_writable, staged, versions
+from tastemaker_jobs.publishing.warmup import write_image_warmup_requests
+from tastemaker_jobs.training.loop import descend
+from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
+from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
+from tastemaker_jobs.training.settings import config_of
+
+__all__ = ["decoded", "images_fingerprint", "train_classifier"]
+
+_CHUNK = 512  # images at a time, so that what is between bytes and pixels stays small
+_BATCH = 256
+
+
+def train_classifier(request: TrainingRequest, report: Report) -> TrainingResult:
+    """Read, hold out, train, export, judge what was exported, publish. Unless all of it goes well, no version appears.
+
+    Args:
+        request: What to train.
+        report: Told of stages and epochs.
+
+    Raises:
+        TastemakerJobsError: See `errors`; the message says what to do.
+    """
+    check_writable(request.model_dir)
+    kind = classifier_class(request.model)
+    config: Any = config_of(kind, request.settings)
+    train, valid = read_parts(request.data)
+    counts = Counter(train.labels)
+    labels = sorted(counts)
+    keras.backend.clear_session()  # names of variables start anew, so that two runs in one process are alike
+    model: ImageCnn = kind(config, class_count=len(labels), seed=request.seed)
+    report(StageEvent(request.model, "decoding"))
+    pictures, held_out = (decoded(part, labels, config) for part in (train, valid))
+    epochs: list[dict[str, Any]] = []
+
+    def recorded(event: StageEvent | EpochEvent) -> None:
+        if isinstance(event, EpochEvent):
+            accuracy = None if np.isnan(event.valid_ndcg) else event.valid_ndcg
+            epoch = {"epoch": event.epoch, "loss": event.loss, "valid_accuracy": accuracy, "seconds": event.seconds}
+            epochs.append(epoch)
+        report(event)
+
+    report(StageEvent(request.model, "training"))
+    predict = tf.function(
+        lambda pixels: tf.argmax(model.logits(pixels), axis=1, output_type=tf.int32),
+        input_signature=[tf.TensorSpec([None, config.height, config.width, 3], tf.uint8)],
+    )
+
+    def accuracy() -> float:
+        starts = range(0, len(held_out.labels), _BATCH)
+        told = np.concatenate([predict(held_out.pixels[start : start + _BATCH]).numpy() for start in starts])  # [N]
+        return float((told == held_out.labels).mean())
+
+    trained = descend(model, pictures, score=accuracy, seed=request.seed, report=recorded, measure="accuracy")
+    with staged(request.model_dir) as draft:
+        report(StageEvent(request.model, "exporting"))
+        version = draft.folder / "saved_model"
+        signatures = export_classifier(model, labels, [counts[label] / len(train) for label in labels], version)
+        for part in version.iterdir():  # TensorFlow insists on making the folder itself
+            part.rename(draft.folder / part.name)
+        version.rmdir()
+        write_image_warmup_requests(draft.folder, name=request.model, images=train.images, signatures=signatures)
+        record = {"protocol": "held-out-images", "train_sha256": images_fingerprint(train), "epochs": epochs}
+        (draft.folder / TRAINING_RECORD).write_text(json.dumps(record, indent=1) + "\n")
+        report(StageEvent(request.model, "evaluating"))
+        answers = ServedClassifier(draft.folder).labels(valid.images)
+        most = max(labels, key=lambda label: counts[label])
+        figure = judge_labels(request.model, answers, valid.labels, seed=request.seed).accuracy
+        baseline = judge_labels("most frequent label", [most] * len(valid), valid.labels, seed=request.seed).accuracy
+        manifest = new_manifest(request.model, contract_version=CONTRACT_VERSION, signatures=signatures)
+        manifest.data_window.CopyFrom(
+            manifest_pb2.DataWindow(
+                dataset=request.data.dataset,
+                sha256=sha256_of(request.data.ratings),
+                event_count=len(train),
+                item_count=len(set(train.ids)),
+            )
+        )
+        manifest.metrics.extend(metrics([figure], protocol="held-out-images, on what chose the epoch"))
+        manifest.baselines.add(
+            name="most frequent label", metrics=metrics([baseline], protocol="held-out-images, on what chose the epoch")
+        )
+        manifest.config_toml = f"seed = {request.seed}\n{as_toml(config)}"
+
+        def finish(number: int) -> None:
+            manifest.version = number
+            manifest.parent_version = max(versions(request.model_dir), default=0)
+            write_manifest(manifest, draft.folder)
+
+        report(StageEvent(request.model, "publishing"))
+        published = draft.publish(finish)
+    return TrainingResult(request.model, published, trained, [figure], {"most frequent label": [baseline]})
+
+
+def decoded(data: LabelledImages, labels: list[str], config: ImageCnnConfig) -> Pictures:
+    """Images as pixels of the size that the model wants, all in memory: N H W 3 bytes.
+
+    Raises:
+        ImagesFormatError: Some cannot be decoded; names them.
+    """
+    function = tf.function(
+        lambda image: decode_images(image, height=config.height, width=config.width),
+        input_signature=[tf.TensorSpec([None], tf.string)],
+    )
+    pixels = np.zeros((len(data), config.height, config.width, 3), np.uint8)  # [N, H, W, 3]
+    present = np.zeros(len(data), np.bool_)  # [N]
+    for start in range(0, len(data), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        pixels[part], present[part] = (found.numpy() for found in function(tf.constant(data.images[part])))
+    if error := broken_images(data, present):
+        raise error
+    number = {label: place for place, label in enumerate(labels)}
+    return Pictures(pixels, np.array([number[label] for label in data.labels], np.int32))
+
+
+def images_fingerprint(data: LabelledImages) -> str:
+    """The hex SHA-256 of ids, labels and bytes in their order."""
+    digest = hashlib.sha256()
+    for name, label, image in zip(data.ids, data.labels, data.images, strict=True):
+        digest.update(f"{name}\0{label}\0{len(image)}\0".encode() + image)
+    return digest.hexdigest()
