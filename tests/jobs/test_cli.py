@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tastemaker_jobs.cli import main
+from tastemaker_jobs.models import MODEL_NAMES
 
 HEAVY = ("tensorflow", "keras", "ray", "pyarrow")
 
