@@ -53,7 +53,7 @@ def test_wrong_arguments_are_named(argv, says, capsys):
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_unknown_model_lists_the_known(command, capsys):
     error = error_of([command, "rnn", "gru"], capsys)
-    assert error == "error: There is no model 'gru'. The models are autoencoder, cnn, rnn, transformer.\n"
+    assert error == f"error: There is no model 'gru'. The models are {', '.join(MODEL_NAMES)}.\n"
 
 
 @pytest.mark.parametrize("ray", [[], ["--no-ray"]])
