@@ -38,9 +38,10 @@ class TestTransformer(ModelContract):
         found, vocabulary = train_small("transformer", synthetic_ratings(seed=1), seed=7, epochs=60)
         hits = 0
         for place in range(29):
-            history = tf.constant([vocabulary.encode([f"film-{place}"])])
-            best = vocabulary.item_ids[int(np.argmax(found.score_items(history)[0]))]
-            hits += best == f"film-{place + 1}"
+            seen = vocabulary.encode([f"film-{place}"])
+            scores = found.score_items(tf.constant([seen])).numpy()[0]
+            scores[seen - 1] = -np.inf  # seen items did not compete in training, so their scores mean nothing
+            hits += vocabulary.item_ids[int(np.argmax(scores))] == f"film-{place + 1}"
         assert hits > 20
 
 
