@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tastemaker_jobs.evaluation.protocol import PROTOCOLS
-from tastemaker_jobs.models import MODEL_NAMES
+from tastemaker_jobs.models import MODEL_NAMES, RECOMMENDERS
 
 __all__ = ["check_combination", "parser"]
 
@@ -97,7 +97,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[data, ratings, items, seed, settings, ray],
         help="train and judge a model on K folds of the users, the baselines on the same folds",
     )
-    _models(crossval, f"one of {', '.join(MODEL_NAMES)}")
+    _models(crossval, f"one of {', '.join(RECOMMENDERS)}")
     crossval.add_argument("--train", type=Path, metavar="FILE", help="the same as --ratings")
     crossval.add_argument("--folds", type=_whole(3), default=5, metavar="K", help="how many, 3 or more (default: 5)")
     crossval.add_argument(
@@ -109,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
     tune = commands.add_parser(
         "tune", parents=[data, ratings, items, seed, settings], help="search good settings of a model with Ray Tune"
     )
-    _models(tune, f"one of {', '.join(MODEL_NAMES)}")
+    _models(tune, f"one of {', '.join(RECOMMENDERS)}")
     tune.add_argument("--train", type=Path, metavar="FILE", help="ratings to train on whole, in place of a split")
     tune.add_argument("--valid", type=Path, metavar="FILE", help="beside --train: ratings to judge trials by")
     tune.add_argument("--trials", type=_whole(1), default=20, metavar="N", help="settings to try (default: 20)")

@@ -58,3 +58,19 @@ def test_a_manifests_settings_give_the_same_config():
 
     config = dataclasses.replace(RnnConfig(), dropout=0.1, event_weights={"view": 1.0, "cart item": 2.5})
     assert config_of(Rnn, {"seed": 1, **tomllib.loads(as_toml(config))}) == config
+
+
+@pytest.mark.parametrize("name", ["autoencoder", "cnn", "rnn", "transformer"])
+def test_what_may_be_tuned_are_settings_of_the_model(name):
+    from tastemaker_jobs.models import model_class
+    from tastemaker_jobs.models.search_space import Choice
+    from tastemaker_jobs.training.settings import config_of
+
+    kind = model_class(name)
+    assert kind.search_space
+    for ends in (0, -1):
+        proposed = {
+            setting: domain.values[ends] if isinstance(domain, Choice) else (domain.low, domain.high)[ends]
+            for setting, domain in kind.search_space.items()
+        }
+        config_of(kind, proposed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tastemaker_jobs import console, environment
+from tastemaker_jobs.commands.output import write_output
 from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.evaluation.cross_validation import (
     Fold,
@@ -78,9 +79,7 @@ def crossval(
         console.spread_table(spread(ordered), title=f"{data.dataset}, mean over {folds} folds of users")
     )
     if out is not None:
-        path = out / "crossval.json"
-        path.write_text(json.dumps(as_json(request, ordered), indent=1) + "\n")
-        console.print_path(path)
+        write_output(out / "crossval.json", json.dumps(as_json(request, ordered), indent=1) + "\n")
 
 
 def _run(

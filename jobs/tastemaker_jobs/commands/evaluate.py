@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tastemaker_jobs import console
 from tastemaker_jobs.commands.evaluate_images import evaluate_images
+from tastemaker_jobs.commands.output import write_output
 from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.data.given_split import given_split
 from tastemaker_jobs.data.ratings import read_ratings, sha256_of
@@ -101,12 +102,12 @@ def evaluate(
         content["among_cold_items"] = {name: [asdict(figure) for figure in found] for name, found in among.items()}
     pages = [path for path in (out / "report.html" if out else None, report) if path]
     if out:
-        _write(out / "metrics.json", json.dumps(content, indent=1) + "\n")
+        write_output(out / "metrics.json", json.dumps(content, indent=1) + "\n")
     if pages:
         epochs = {name: of_model.record.epochs for name, of_model in fitted.items() if of_model.record}
         page = render_report(assessment, lists, epochs=epochs, catalogue=catalogue)
         for path in pages:
-            _write(path, page)
+            write_output(path, page)
 
 
 def _given(data: DataFiles, protocol: str, *, test: Path, fold_in: Path | None) -> Split:
@@ -117,20 +118,6 @@ def _given(data: DataFiles, protocol: str, *, test: Path, fold_in: Path | None) 
         fold_in=read_ratings(fold_in) if fold_in else None,
         protocol=protocol,
     )
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file and print where it lies.
-
-    Raises:
-        DataError: It cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}. Name another place.") from error
-    console.print_path(path)
 
 
 def _labelled(folders: Sequence[Path]) -> dict[str, Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tastemaker_jobs import console
+from tastemaker_jobs.commands.output import write_output
 from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.data.labelled_images import read_labelled_images, read_parts
 from tastemaker_jobs.errors import DataError, LeakageError
@@ -66,9 +67,9 @@ def evaluate_images(
     console.print_table(console.figures_table(rows, title=f"{wanted.path.stem}, {len(wanted)} images"))
     if out:
         content = {"dataset": wanted.path.stem, "images": len(wanted), "models": {f.name: _as_json(f) for f in judged}}
-        _write(out / "metrics.json", json.dumps(content, indent=1) + "\n")
+        write_output(out / "metrics.json", json.dumps(content, indent=1) + "\n")
     for path in [path for path in (out / "report.html" if out else None, report) if path]:
-        _write(path, render_images(judged, dataset=wanted.path.stem))
+        write_output(path, render_images(judged, dataset=wanted.path.stem))
 
 
 def _as_json(judged: Classified) -> dict[str, Any]:
@@ -86,12 +87,3 @@ def _as_json(judged: Classified) -> dict[str, Any]:
     ]
     confusion = {"labels": judged.labels, "counts": judged.confusion}
     return {"accuracy": asdict(judged.accuracy), "classes": classes, "confusion": confusion}
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}. Name another place.") from error
-    console.print_path(path)

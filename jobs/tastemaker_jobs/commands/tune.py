@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tastemaker_jobs import console, environment
+from tastemaker_jobs.commands.output import write_output
 from tastemaker_jobs.data.data_files import DataFiles
-from tastemaker_jobs.errors import ConfigError, DataError
+from tastemaker_jobs.errors import ConfigError
 from tastemaker_jobs.evaluation.inputs import read_features, read_split
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
@@ -58,19 +59,14 @@ def tune(
     with console.progress() as report:
         winner = search(request, space, address=address or environment.ray_address(), report=report)
     config = config_of(kind, winner.settings)
-    path = out / "best.toml"
     head = (
         f"# {model}, tuned on {data.dataset}: validation NDCG@10 {winner.valid_ndcg:.4f} at epoch {winner.epochs},\n"
         f"# the best of {winner.trials} trials. Chosen on validation events; judge it with `evaluate`.\n"
     )
-    try:
-        path.write_text(head + as_toml(config), "utf-8")
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}. Name another --out.") from error
     changed = {
         field.name: getattr(config, field.name)
         for field in dataclasses.fields(config)
         if getattr(config, field.name) != getattr(kind.config_class(), field.name)
     }
     console.note(f"{model}: validation NDCG@10 {winner.valid_ndcg:.4f} with {changed}")
-    console.print_path(path)
+    write_output(out / "best.toml", head + as_toml(config))

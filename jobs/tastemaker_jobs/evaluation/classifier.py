@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tastemaker_jobs.errors import ModelLoadError
+from tastemaker_jobs.evaluation.served import loaded_with
 
 __all__ = ["ServedClassifier"]
 
@@ -24,16 +24,7 @@ class ServedClassifier:
         Raises:
             ModelLoadError: It is corrupt or lacks the signature.
         """
-        try:
-            self._loaded = tf.saved_model.load(str(folder))  # kept: the signatures hold its variables weakly
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).splitlines()[0]
-            raise ModelLoadError(
-                f"{folder} is not a SavedModel that can be loaded: {reason}. Train it anew."
-            ) from error
-        if "classify" not in self._loaded.signatures:
-            has = ", ".join(sorted(self._loaded.signatures)) or "none"
-            raise ModelLoadError(f"{folder} has no signature `classify` (it has: {has}). Train it anew.")
+        self._loaded = loaded_with(folder, "classify")  # kept: the signatures hold its variables weakly
         self._classify = self._loaded.signatures["classify"]
 
     def labels(self, images: Sequence[bytes]) -> list[str]:

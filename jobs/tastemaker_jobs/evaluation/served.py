@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +11,26 @@ import tensorflow as tf
 from tastemaker_jobs.errors import ModelLoadError
 from tastemaker_jobs.evaluation.protocol import Questions
 
-__all__ = ["SavedModel"]
+__all__ = ["SavedModel", "loaded_with"]
 
 _BATCH = 128
+
+
+def loaded_with(folder: Path, signature: str) -> Any:
+    """A SavedModel as TensorFlow loads it, if it has a signature.
+
+    Raises:
+        ModelLoadError: It is corrupt or lacks the signature.
+    """
+    try:
+        loaded = tf.saved_model.load(str(folder))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelLoadError(f"{folder} is not a SavedModel that can be loaded: {reason}. Train it anew.") from error
+    if signature not in loaded.signatures:
+        has = ", ".join(sorted(loaded.signatures)) or "none"
+        raise ModelLoadError(f"{folder} has no signature `{signature}` (it has: {has}). Train it anew.")
+    return loaded
 
 
 class SavedModel:
@@ -28,16 +46,7 @@ class SavedModel:
             ModelLoadError: It is corrupt or lacks the signature `recommend`.
         """
         self.folder = folder
-        try:
-            self._loaded = tf.saved_model.load(str(folder))  # kept: the signatures hold its variables weakly
-        except (OSError, ValueError, tf.errors.OpError) as error:
-            reason = str(error).splitlines()[0]
-            raise ModelLoadError(
-                f"{folder} is not a SavedModel that can be loaded: {reason}. Train it anew."
-            ) from error
-        if "recommend" not in self._loaded.signatures:
-            has = ", ".join(sorted(self._loaded.signatures)) or "none"
-            raise ModelLoadError(f"{folder} has no signature `recommend` (it has: {has}). Train it anew.")
+        self._loaded = loaded_with(folder, "recommend")  # kept: the signatures hold its variables weakly
         self._recommend = self._loaded.signatures["recommend"]
 
     def lists(self, questions: Questions, *, k: int) -> dict[str, list[str]]:

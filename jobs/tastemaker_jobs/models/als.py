@@ -67,11 +67,12 @@ class Als(Recommender):
             )
         return super().for_data(config, data, seed=seed)
 
-    def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:  # noqa: ARG002
+    def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:
         """See `Recommender.learn`; solved by `implicit`, in one thread so that a seed gives one model.
 
         Repeated events add up: the paper's confidence grows with them.
         """
+        del report  # the library tells of no epochs
         import threadpoolctl  # both here, as only learning needs them
         from implicit.cpu.als import AlternatingLeastSquares
 

@@ -132,9 +132,9 @@ class Autoencoder(GradientRecommender):
             self.rating_spread.assign(np.sqrt(np.average((ratings - mean) ** 2, weights=weights)) or 1.0)
         return super().learn(data, validation=validation, seed=seed, report=report)
 
-    # ARG002: every model gets the generator; here dropout does what differs between epochs.
-    def examples(self, data: TrainingData, rng: np.random.Generator) -> Examples:  # noqa: ARG002
+    def examples(self, data: TrainingData, rng: np.random.Generator) -> Examples:
         """Each user's items, each once with its weightiest event (the newest of equals), left-padded."""
+        del rng  # dropout does what differs between epochs
         chosen = [_weightiest(*of_user) for of_user in zip(data.histories, data.weights, strict=True)]
         longest = max(len(events) for events in chosen)  # T
         self._users, self._events_per_user = len(chosen), sum(map(len, chosen)) / len(chosen)

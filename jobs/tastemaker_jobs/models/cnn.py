@@ -7,6 +7,7 @@ had so far; its binary loss by cross-entropy over the catalogue; its output embe
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow as tf
 from tastemaker_jobs.models.histories import newest_items
 from tastemaker_jobs.models.next_items import ItemTable, NextItemConfig, has_next, windows
 from tastemaker_jobs.models.recommender import Examples, GradientRecommender
+from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform, Uniform
 from tastemaker_jobs.models.training_data import TrainingData
 
 __all__ = ["Cnn", "CnnConfig"]
@@ -53,6 +55,12 @@ class Cnn(GradientRecommender):
 
     name_in_registry = "cnn"
     config_class = CnnConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "dropout": Uniform(0.2, 0.6),
+        "embedding_size": Choice((64, 128, 256)),
+        "learning_rate": LogUniform(1e-3, 1e-2),
+        "recent": Choice((3, 5, 8)),
+    }
 
     def __init__(self, config: CnnConfig, *, item_count: int, seed: int) -> None:
         super().__init__(config, item_count=item_count, seed=seed)

@@ -51,8 +51,9 @@ class Ease(Recommender):
         )
         self._directions = np.ones((item_count, 1), dtype=np.float32)  # [I, D]
 
-    def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:  # noqa: ARG002
+    def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:
         """See `Recommender.learn`; computed."""
+        del seed, report  # no epochs, and no randomness
         began = time.monotonic()
         matrix = user_item_matrix(data, add_repeats=False)  # [U, I]
         self.item_weights.assign(item_weights(matrix, l2=self.config.l2))

@@ -16,7 +16,7 @@ from typing import Any, Self
 import tensorflow as tf
 
 from tastemaker_jobs.errors import ConfigError
-from tastemaker_jobs.models import check_model_name, model_class
+from tastemaker_jobs.models import model_class
 from tastemaker_jobs.models.blending import BlendProblem, learn_weights
 from tastemaker_jobs.models.recommender import Embedder, ModelConfig, Recommender
 from tastemaker_jobs.models.training_data import TrainingData
@@ -96,9 +96,7 @@ class Hybrid(Recommender):
             raise ConfigError(f"hybrid: part_settings has {', '.join(unused)}, which is no part of it.")
         trained, parts = data.trained_only(), {}
         for name in config.parts:
-            kind = model_class(check_model_name(name))
-            if not issubclass(kind, Recommender):
-                raise ConfigError(f"hybrid: {name} does not score items for users, so it can't be a part.")
+            kind = model_class(name)
             if kind.knows_untouched_items and data.features is None:
                 continue
             part_config = config_of(kind, config.part_settings.get(name, {}))

@@ -60,8 +60,9 @@ class ItemKnn(Recommender):
         self.similarities = self.add_weight(shape=shape, initializer="zeros", trainable=False, name="similarities")
         self._directions = np.ones((item_count, 1), dtype=np.float32)  # [I, D]
 
-    def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:  # noqa: ARG002
+    def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:
         """See `Recommender.learn`; computed."""
+        del seed, report  # no epochs, and no randomness
         began = time.monotonic()
         matrix = user_item_matrix(data, add_repeats=False)  # [U, I]
         of_one_length = lighten_heavy_users(matrix, power=0.5)

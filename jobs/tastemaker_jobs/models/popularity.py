@@ -41,8 +41,9 @@ class Popularity(Recommender):
         super().__init__(config, item_count=item_count, seed=seed)
         self.popularity = self.add_weight(shape=(item_count,), initializer="zeros", trainable=False, name="popularity")
 
-    def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:  # noqa: ARG002
+    def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:
         """See `Recommender.learn`; counted."""
+        del seed, report  # counted: no epochs, and no randomness
         item = np.concatenate(data.histories) - 1  # [N]
         weight = np.concatenate(data.weights).astype(np.float64)  # [N]
         half_life = self.config.half_life_days * _DAY_SECONDS

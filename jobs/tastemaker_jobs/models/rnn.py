@@ -1,12 +1,13 @@
 """A GRU over the sequence of a user's items that predicts the next one.
 
-Source: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks" (ICLR 2016), with full softmax
-cross-entropy in place of its sampled losses, and one table of item embeddings for input and output.
+Source: Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks" (ICLR 2016), with softmax
+cross-entropy, over the catalogue or a sample of it, in place of its losses, and one table of item embeddings for input
+and output.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ import tensorflow as tf
 from tastemaker_jobs.models.histories import newest_items
 from tastemaker_jobs.models.next_items import ItemTable, NextItemConfig, has_next, windows
 from tastemaker_jobs.models.recommender import Examples, GradientRecommender
+from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform, Uniform
 from tastemaker_jobs.models.training_data import TrainingData
 
 __all__ = ["Rnn", "RnnConfig"]
@@ -31,7 +33,7 @@ class RnnConfig(NextItemConfig):
     batch_size: int = 64
     """Windows per step. 1 or more."""
     learning_rate: float = 8e-3
-    """Adam's step size. A smaller one scores less: it fits the training data more closely. Above 0."""
+    """Adam's step size. Half of it scored less on MovieLens 100K, in one run. Above 0."""
     hidden_size: int = 128
     """H, of the GRU's state. 1 or more."""
     dropout: float = 0.5
@@ -43,6 +45,12 @@ class Rnn(GradientRecommender):
 
     name_in_registry = "rnn"
     config_class = RnnConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "dropout": Uniform(0.2, 0.6),
+        "embedding_size": Choice((64, 128, 256)),
+        "hidden_size": Choice((64, 128, 256)),
+        "learning_rate": LogUniform(1e-3, 2e-2),
+    }
 
     def __init__(self, config: RnnConfig, *, item_count: int, seed: int) -> None:
         super().__init__(config, item_count=item_count, seed=seed)

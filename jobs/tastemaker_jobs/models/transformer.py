@@ -9,6 +9,7 @@ item, whatever the history's length, and each position of a training window teac
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from tastemaker_jobs.errors import ConfigError
 from tastemaker_jobs.models.histories import newest_items
 from tastemaker_jobs.models.next_items import ItemTable, NextItemConfig, has_next, windows
 from tastemaker_jobs.models.recommender import Examples, GradientRecommender
+from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform, Uniform
 from tastemaker_jobs.models.training_data import TrainingData
 
 __all__ = ["Transformer", "TransformerConfig"]
@@ -62,6 +64,12 @@ class Transformer(GradientRecommender):
 
     name_in_registry = "transformer"
     config_class = TransformerConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "blocks": Choice((1, 2, 3)),
+        "dropout": Uniform(0.2, 0.6),
+        "embedding_size": Choice((64, 128, 256)),
+        "learning_rate": LogUniform(5e-4, 1e-2),
+    }
 
     def __init__(self, config: TransformerConfig, *, item_count: int, seed: int) -> None:
         super().__init__(config, item_count=item_count, seed=seed)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,18 @@ from tastemaker.artefacts.v1 import manifest_pb2
 from tastemaker_jobs.data.ratings import Ratings
 from tastemaker_jobs.errors import ModelLoadError
 from tastemaker_jobs.evaluation.metrics import Figure
+from tastemaker_jobs.publishing.versions import versions
 
-__all__ = ["MANIFEST", "as_toml", "data_window", "metrics", "new_manifest", "read_manifest", "write_manifest"]
+__all__ = [
+    "MANIFEST",
+    "as_toml",
+    "data_window",
+    "metrics",
+    "new_manifest",
+    "numbered",
+    "read_manifest",
+    "write_manifest",
+]
 
 MANIFEST = "manifest.json"
 
@@ -93,6 +103,23 @@ def _toml(value: Any) -> str:
         return f"[{', '.join(map(_toml, value))}]"
     # Finite numbers, texts and booleans are the same in JSON.
     return str(value) if isinstance(value, float) and not math.isfinite(value) else json.dumps(value)
+
+
+def numbered(manifest: manifest_pb2.ModelManifest, folder: Path, model_dir: Path) -> Callable[[int], None]:
+    """What a draft calls before it appears: the manifest gets its number and what was newest before, and is written.
+
+    Args:
+        manifest: Otherwise complete.
+        folder: Of the draft.
+        model_dir: Holds the versions that there are.
+    """
+
+    def finish(number: int) -> None:
+        manifest.version = number
+        manifest.parent_version = max(versions(model_dir), default=0)
+        write_manifest(manifest, folder)
+
+    return finish
 
 
 def write_manifest(manifest: manifest_pb2.ModelManifest, folder: Path) -> None:

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from tastemaker_jobs.errors import ModelsDirError, NoVersionError
 
@@ -22,6 +23,9 @@ _STAGING_PREFIX = ".publishing-"
 _MUTEX = ".lock"
 
 
+Exported = TypeVar("Exported")
+
+
 class Draft:
     """A version in the making. Fill `folder`, then `publish`."""
 
@@ -29,6 +33,22 @@ class Draft:
         self._model_dir = model_dir
         self.folder = folder
         """Empty at first; what it holds becomes the version."""
+
+    def receive(self, export: Callable[[Path], Exported]) -> Exported:
+        """Fill the folder with a SavedModel.
+
+        Args:
+            export: Given a folder to make, which TensorFlow insists on doing itself.
+
+        Returns:
+            What `export` does.
+        """
+        made = self.folder / "saved_model"
+        answer = export(made)
+        for part in made.iterdir():
+            part.rename(self.folder / part.name)
+        made.rmdir()
+        return answer
 
     def publish(self, finish: Callable[[int], None]) -> Path:
         """Make it the newest version.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tastemaker.artefacts.v1 import manifest_pb2
 from tastemaker_jobs.errors import GateError
-from tastemaker_jobs.publishing.manifests import read_manifest, write_manifest
-from tastemaker_jobs.publishing.versions import staged, versions
+from tastemaker_jobs.publishing.manifests import numbered, read_manifest
+from tastemaker_jobs.publishing.versions import staged
 from tastemaker_jobs.registry.gate import check_contract, objections
 
 __all__ = ["Published", "publish"]
@@ -51,14 +51,8 @@ def publish(folder: Path, *, models_dir: Path, name: str | None = None, force_re
     model_dir = models_dir / (name or manifest.name)
     with staged(model_dir) as draft:
         shutil.copytree(folder, draft.folder, dirs_exist_ok=True)
-
-        def finish(number: int) -> None:
-            manifest.source = str(folder)
-            manifest.name = name or manifest.name
-            manifest.version = number
-            manifest.parent_version = max(versions(model_dir), default=0)
-            manifest.force_reason = force_reason or "" if against else ""
-            manifest.gate_objections[:] = against
-            write_manifest(manifest, draft.folder)
-
-        return Published(draft.publish(finish), manifest, against)
+        manifest.source = str(folder)
+        manifest.name = name or manifest.name
+        manifest.force_reason = force_reason or "" if against else ""
+        manifest.gate_objections[:] = against
+        return Published(draft.publish(numbered(manifest, draft.folder, model_dir)), manifest, against)

@@ -19,9 +19,9 @@ from tastemaker_jobs.models.contract import CONTRACT_VERSION
 from tastemaker_jobs.models.image_cnn import ImageCnn, ImageCnnConfig, Pictures
 from tastemaker_jobs.models.image_decoding import decode_images
 from tastemaker_jobs.models.image_signatures import export_classifier
-from tastemaker_jobs.publishing.manifests import as_toml, metrics, new_manifest, write_manifest
+from tastemaker_jobs.publishing.manifests import as_toml, metrics, new_manifest, numbered
 from tastemaker_jobs.publishing.training_records import TRAINING_RECORD
-from tastemaker_jobs.publishing.versions import check_writable, staged, versions
+from tastemaker_jobs.publishing.versions import check_writable, staged
 from tastemaker_jobs.publishing.warmup import write_image_warmup_requests
 from tastemaker_jobs.training.loop import descend
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
@@ -77,11 +77,8 @@ def train_classifier(request: TrainingRequest, report: Report) -> TrainingResult
     trained = descend(model, pictures, score=accuracy, seed=request.seed, report=recorded, measure="accuracy")
     with staged(request.model_dir) as draft:
         report(StageEvent(request.model, "exporting"))
-        version = draft.folder / "saved_model"
-        signatures = export_classifier(model, labels, [counts[label] / len(train) for label in labels], version)
-        for part in version.iterdir():  # TensorFlow insists on making the folder itself
-            part.rename(draft.folder / part.name)
-        version.rmdir()
+        shares = [counts[label] / len(train) for label in labels]
+        signatures = draft.receive(lambda made: export_classifier(model, labels, shares, made))
         write_image_warmup_requests(draft.folder, name=request.model, images=train.images, signatures=signatures)
         record = {"protocol": "held-out-images", "train_sha256": images_fingerprint(train), "epochs": epochs}
         (draft.folder / TRAINING_RECORD).write_text(json.dumps(record, indent=1) + "\n")
@@ -105,13 +102,8 @@ def train_classifier(request: TrainingRequest, report: Report) -> TrainingResult
         )
         manifest.config_toml = f"seed = {request.seed}\n{as_toml(config)}"
 
-        def finish(number: int) -> None:
-            manifest.version = number
-            manifest.parent_version = max(versions(request.model_dir), default=0)
-            write_manifest(manifest, draft.folder)
-
         report(StageEvent(request.model, "publishing"))
-        published = draft.publish(finish)
+        published = draft.publish(numbered(manifest, draft.folder, request.model_dir))
     return TrainingResult(request.model, published, trained, [figure], {"most frequent label": [baseline]})
 
 

@@ -10,9 +10,9 @@ from tastemaker_jobs.evaluation.served import SavedModel
 from tastemaker_jobs.models import IMAGE_CLASSIFIERS, model_class
 from tastemaker_jobs.models.contract import CONTRACT_VERSION
 from tastemaker_jobs.models.signatures import export_saved_model
-from tastemaker_jobs.publishing.manifests import as_toml, data_window, metrics, new_manifest, write_manifest
+from tastemaker_jobs.publishing.manifests import as_toml, data_window, metrics, new_manifest, numbered
 from tastemaker_jobs.publishing.training_records import Epoch, write_training_record
-from tastemaker_jobs.publishing.versions import check_writable, staged, versions
+from tastemaker_jobs.publishing.versions import check_writable, staged
 from tastemaker_jobs.publishing.warmup import write_warmup_requests
 from tastemaker_jobs.training.learning import learn_split
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
@@ -53,11 +53,7 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
     vocabulary = learnt.data.vocabulary
     with staged(request.model_dir) as draft:
         report(StageEvent(request.model, "exporting"))
-        version = draft.folder / "saved_model"
-        signatures = export_saved_model(learnt.model, vocabulary.item_ids, version)
-        for part in version.iterdir():  # TensorFlow insists on making the folder itself
-            part.rename(draft.folder / part.name)
-        version.rmdir()
+        signatures = draft.receive(lambda made: export_saved_model(learnt.model, vocabulary.item_ids, made))
         write_warmup_requests(draft.folder, name=request.model, item_ids=vocabulary.item_ids, signatures=signatures)
         write_training_record(draft.folder, split=split, epochs=epochs)
         report(StageEvent(request.model, "evaluating"))
@@ -82,10 +78,6 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
             manifest.baselines.add(name=name, metrics=metrics(of_baseline, protocol=judged_by))
         manifest.config_toml = f"seed = {request.seed}\n{as_toml(config)}"
 
-        def finish(number: int) -> None:
-            manifest.version = number
-            manifest.parent_version = max(versions(request.model_dir), default=0)
-            write_manifest(manifest, draft.folder)
-
         report(StageEvent(request.model, "publishing"))
-        return TrainingResult(request.model, draft.publish(finish), learnt.trained, figures, baselines)
+        published = draft.publish(numbered(manifest, draft.folder, request.model_dir))
+        return TrainingResult(request.model, published, learnt.trained, figures, baselines)
