@@ -29,12 +29,12 @@ def save(version: Path, kind: Literal["fused", "keras"]) -> None:
 
     class KerasGru(Rnn):
         def _last_state(self, items: Any) -> Any:
-            return self.gru(self.embedding(items), mask=items > 0)[:, -1]  # [B, H]
+            return self.gru(self.items.embed(items), mask=items > 0)[:, -1]  # [B, H]
 
     model_class = KerasGru if kind == "keras" else Rnn
     item_ids = [str(item) for item in range(1, _ITEMS + 1)]
-    export_saved_model(model_class(RnnConfig(), item_count=_ITEMS, seed=0), item_ids, version)
-    write_warmup_requests(version, name="gru", item_ids=item_ids)
+    signatures = export_saved_model(model_class(RnnConfig(), item_count=_ITEMS, seed=0), item_ids, version)
+    write_warmup_requests(version, name="gru", item_ids=item_ids, signatures=signatures)
 
 
 def in_process(version: Path, batch: int) -> Callable[[], Any]:

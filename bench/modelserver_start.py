@@ -42,8 +42,8 @@ def measure_start(base: Path) -> Result:
 def _start_seconds(base: Path) -> float:
     """The ports open when the model is AVAILABLE, not before."""
     port = free_port()
-    arguments = [f"--port={port}", "--model_name=gru", f"--model_base_path={base}"]
-    command = [Path(sys.executable).parent / "tastemaker-modelserver", *arguments]
+    program = Path(sys.executable).parent / "tastemaker-modelserver"
+    command = [str(program), f"--port={port}", "--model_name=gru", f"--model_base_path={base}"]
     began = time.monotonic()
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:

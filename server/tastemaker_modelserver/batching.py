@@ -20,6 +20,10 @@ from tastemaker_modelserver.workers import Batch, Workers
 __all__ = ["AdaptiveBatcher", "Executor"]
 
 
+_SMALLEST_SHARE = 16
+"""Rows: a run of fewer costs little less than a run of these, so that splitting it would gain nothing."""
+
+
 class Executor(Protocol):
     """Runs jobs for the event loop."""
 
@@ -37,11 +41,15 @@ class Executor(Protocol):
 class _Queue:
     """Jobs of one grouping, in order of arrival."""
 
-    __slots__ = ("jobs", "running")
+    __slots__ = ("answering", "jobs", "running", "running_rows", "waiting_rows")
 
     def __init__(self) -> None:
         self.jobs: deque[Job] = deque()
+        self.waiting_rows = 0
         self.running = 0
+        self.running_rows = 0
+        self.answering = 0
+        """Rows of the run that ended last: their callers, most of them, will come again soon."""
 
 
 class AdaptiveBatcher:
@@ -79,6 +87,7 @@ class AdaptiveBatcher:
         if queue is None:
             queue = self._queues[key] = _Queue()
         queue.jobs.append(job)
+        queue.waiting_rows += job.rows
         self._schedule(loop)
         return await self._workers.answer(job)
 
@@ -105,19 +114,34 @@ class AdaptiveBatcher:
         return not self._batch or queue.running < self._runs_at_once
 
     def _start(self, key: Hashable, queue: _Queue) -> None:
+        most = self._share(queue)
         taken = [queue.jobs.popleft()]
         rows = taken[0].rows
-        while queue.jobs and rows + queue.jobs[0].rows <= self._max_rows:
+        while queue.jobs and rows + queue.jobs[0].rows <= most:
             taken.append(queue.jobs.popleft())
             rows += taken[-1].rows
+        queue.waiting_rows -= rows
         queue.running += 1
-        self._workers.start(Batch(taken, lambda: self._ended(key, queue)))
+        queue.running_rows += rows
+        self._workers.start(Batch(taken, lambda: self._ended(key, queue, rows)))
         if queue.jobs:  # the others' turn first
             self._queues[key] = self._queues.pop(key)
 
-    def _ended(self, key: Hashable, queue: _Queue) -> None:
+    def _share(self, queue: _Queue) -> int:
+        """The rows that the next run takes at most.
+
+        Callers that wait for an answer before they call again fall into step with the runs. One run for all of them
+        would leave the processor idle while they are answered, and the event loop idle while it computes. So one group
+        stays behind for each run at once: it is answered, and read anew, meanwhile.
+        """
+        groups = self._runs_at_once + 1
+        rows = queue.waiting_rows + queue.running_rows + queue.answering
+        return min(self._max_rows, max(_SMALLEST_SHARE, -(-rows // groups)))
+
+    def _ended(self, key: Hashable, queue: _Queue, rows: int) -> None:
         queue.running -= 1
+        queue.running_rows -= rows
+        queue.answering = rows
         if not queue.jobs and not queue.running:
             del self._queues[key]
-        if self._queues:
-            self._schedule(asyncio.get_running_loop())
+        self._dispatch()

@@ -97,6 +97,7 @@ class Workers:
 
     def _answer(self, replies: Sequence["asyncio.Future[Any]"], outcomes: Sequence[Outcome], ended: Ended) -> None:
         self.free += 1
+        ended()
         for reply, (answer, error) in zip(replies, outcomes, strict=True):
             if reply.done():
                 continue  # its caller went away
@@ -104,4 +105,3 @@ class Workers:
                 reply.set_result(answer)
             else:
                 reply.set_exception(error)
-        ended()

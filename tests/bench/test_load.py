@@ -1,9 +1,10 @@
 """The benchmarks' own parts: the load counts what it sends, and the page keeps one table for each benchmark."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from bench import report
+from bench import gru_model, report
 from bench.load import h2load_is_there, requests_per_second
 from bench.processes import echo_server, free_port
 
@@ -37,3 +38,12 @@ def test_page_keeps_one_table_for_each_benchmark(tmp_path: Path, monkeypatch: py
     assert "| w | 3 | r | 1.0 | ≥ 1 | **no** |" in text
     assert "| w | 1 |" not in text
     assert text.index("## a") < text.index("## b")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["fused", "keras"])
+def test_the_model_that_is_measured_answers_a_page(tmp_path: Path, kind: Literal["fused", "keras"]) -> None:
+    gru_model.save(tmp_path / "1", kind)
+    found, _ = gru_model.in_process(tmp_path / "1", 2)()
+    assert found["item_id"].shape == (2, 10)
+    assert (tmp_path / "1" / "assets.extra").is_dir()

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import random
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,23 @@ def test_the_adaptive_batcher_never_changes_an_answer(standard: Any, ask: Any) -
     alone = [answer(request) for request in requests]
     with concurrent.futures.ThreadPoolExecutor(50) as pool:
         assert list(pool.map(answer, requests)) == alone
+
+
+def test_the_adaptive_batcher_leaves_a_group_to_be_answered_while_another_runs(
+    standard: Any, ask: Any, tf: Any
+) -> None:
+    def runs() -> int:
+        page = standard.rest("/monitoring/prometheus/metrics")[1]
+        found = re.search(
+            r'^:tastemaker:modelserver:batch_rows_count\{model_name="spinner".*\} (\d+)$', page, re.MULTILINE
+        )
+        return int(found[1]) if found else 0
+
+    request = ask.predict("spinner", x=[1.0], n=tf.make_tensor_proto(1e5, dtype=tf.float32))  # half a second
+    before = runs()
+    calls = [standard.prediction.Predict.future(request, timeout=30) for _ in range(64)]
+    assert [list(call.result().outputs["y"].float_val) for call in calls] == [[1.0]] * 64
+    assert runs() - before >= 3  # the first to arrive, then two halves or less of the rest
 
 
 def test_the_defaults_are_tensorflow_servings(tmp_path: Path) -> None:
