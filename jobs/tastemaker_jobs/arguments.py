@@ -95,16 +95,18 @@ def parser() -> argparse.ArgumentParser:
     crossval = commands.add_parser(
         "crossval",
         parents=[data, ratings, items, seed, settings, ray],
-        help="train and judge a model on K folds of the users, the baselines on the same folds",
+        help="train and judge a model on K folds of the users or images, the baselines on the same folds",
     )
-    _models(crossval, f"one of {', '.join(RECOMMENDERS)}")
-    crossval.add_argument("--train", type=Path, metavar="FILE", help="the same as --ratings")
+    _models(crossval, f"one of {', '.join(MODEL_NAMES)}")
+    crossval.add_argument(
+        "--train", type=Path, metavar="FILE", help="the same as --ratings; of image_cnn, Parquet with id, image, label"
+    )
     crossval.add_argument("--folds", type=_whole(3), default=5, metavar="K", help="how many, 3 or more (default: 5)")
     crossval.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
-        help="write crossval.json here, and each fold as it ends: it is not run again",
+        help="write crossval.json and report.html here, and each fold as it ends: it is not run again",
     )
     tune = commands.add_parser(
         "tune", parents=[data, ratings, items, seed, settings], help="search good settings of a model with Ray Tune"

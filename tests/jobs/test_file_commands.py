@@ -134,6 +134,9 @@ def test_crossval_judges_each_fold_and_their_mean(folder, tmp_path, capsys):
     mean = found["mean"]["autoencoder"][0]
     assert mean["value"] == pytest.approx(sum(values) / 3)
     assert mean["lower"] < mean["value"] < mean["upper"]
+    report = (tmp_path / "cv" / "report.html").read_text()
+    assert report.count("<svg") == 2 * len(found["mean"]["autoencoder"])
+    assert "autoencoder on 3 folds of the users" in report
 
     # A fold that is finished is not run again; another question is not answered from the same folder.
     (tmp_path / "cv" / "fold-1.json").unlink()

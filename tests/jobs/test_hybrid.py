@@ -80,6 +80,28 @@ def test_hybrid_gives_a_new_user_a_list_and_weighs_segments_of_its_own():
     assert np.isfinite(model.score_items(history).numpy()).all()
 
 
+def test_what_a_part_says_of_items_of_the_history_does_not_move_its_scale():
+    """Sequence models never learn to score those, unless items repeat."""
+    model, _ = train_small("hybrid", synthetic_ratings(seed=1), seed=7, settings=SMALL)
+    history = tf.constant([[0, 0, 4, 9], [3, 3, 1, 2]])
+    seen = np.zeros((2, 1, model.item_count), bool)
+    for row, items in enumerate(history.numpy()):
+        seen[row, 0, items[items > 0] - 1] = True
+    scores, _ = model.part_scores(history)
+    new = np.ma.masked_array(scores.numpy(), np.broadcast_to(seen, scores.shape))
+    np.testing.assert_allclose(new.mean(axis=2), 0, atol=1e-4)
+    np.testing.assert_allclose(new.std(axis=2), 1, rtol=1e-3)
+    part = model.parts[0]
+    honest = part.score_items
+    part.score_items = lambda history: tf.where(model._is_new(history) > 0, honest(history), 1e3)
+    np.testing.assert_allclose(
+        np.where(seen, 0, model.part_scores(history)[0].numpy()),
+        np.where(seen, 0, scores.numpy()),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

@@ -180,6 +180,45 @@ def test_a_file_is_trained_on_judged_and_its_leaks_refused(tmp_path, capsys):
     assert "image_cnn/1" in (tmp_path / "report" / "report.html").read_text()
     assert main([*argv, "--test", str(train)]) == 1
     assert "leaks test data" in capsys.readouterr().err
+    argv[argv.index(str(train))] = str(write_images(tmp_path / "others.parquet", colours(90, first=400)))
+    assert main([*argv, "--test", str(test)]) == 1
+    assert "which are not the 81 here" in capsys.readouterr().err
+
+
+def test_crossval_tests_each_image_once(tmp_path, capsys):
+    images = write_images(tmp_path / "images.parquet", colours(90))
+    argv = ["crossval", "--model", "image_cnn", "--train", str(images), "--folds", "3", "--no-ray"]
+    argv += ["--out", f"{tmp_path}/cv", "--epochs", "8", "--set", "batch_size=16"]
+    argv += ["--set", "filters=[4, 8]", "--set", "embedding_size=8"]
+    assert main(argv) == 0
+    assert "mean over 3 folds of images" in capsys.readouterr().out
+    found = json.loads((tmp_path / "cv" / "crossval.json").read_text())
+    assert found["mean"]["image_cnn"][0]["value"] > 0.8 > 0.4 > found["mean"]["most frequent label"][0]["value"]
+    for fold in found["folds"]:
+        counts = np.array(fold["confusion"]["counts"])
+        assert counts.sum(axis=1).tolist() == [10, 10, 10], "each class alike"
+        assert np.trace(counts) / 30 == pytest.approx(fold["figures"]["image_cnn"][0]["value"])
+    report = (tmp_path / "cv" / "report.html").read_text()
+    assert report.count("<svg") == 2
+    assert "What is taken for what" in report
+    (tmp_path / "cv" / "fold-2.json").unlink()
+    assert main(argv) == 0
+    assert "2 of 3 folds were finished before" in capsys.readouterr().err
+    assert json.loads((tmp_path / "cv" / "crossval.json").read_text())["mean"] == found["mean"]
+
+
+def test_folds_of_images_that_cannot_be_are_refused(tmp_path, capsys):
+    def refused(rows, *more):
+        path = write_images(tmp_path / "images.parquet", rows)
+        assert main(["crossval", "image_cnn", "--train", str(path), "--folds", "3", "--no-ray", *more]) == 1
+        return capsys.readouterr().err
+
+    twin = ("a twin", colours(1)[0][1], "red")
+    assert "have a twin in training. Give twins one id" in refused([*colours(90), twin])
+    rare = ("the only one", plain_image((9, 9, 9), height=32, width=32, seed=1), "black")
+    assert "has no image of 'black' to train on" in refused([*colours(90), rare])
+    assert main(["crossval", "image_cnn", "--train", "ratings.csv", "--no-ray"]) == 1
+    assert "Give a Parquet file of them with --train" in capsys.readouterr().err
 
 
 def test_what_is_wrong_with_a_file_is_named(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""`tastemaker-jobs crossval`: train and judge a model on K folds of the users."""
+"""`tastemaker-jobs crossval`: train and judge a model on K folds of the users, or of the images."""
 
 import dataclasses
 import json
@@ -18,9 +18,12 @@ from tastemaker_jobs.evaluation.cross_validation import (
     spread,
 )
 from tastemaker_jobs.evaluation.fold_records import FoldRecords
+from tastemaker_jobs.evaluation.image_folds import check_image_folds, run_image_fold
 from tastemaker_jobs.evaluation.inputs import read_features
+from tastemaker_jobs.models import IMAGE_CLASSIFIERS
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
+from tastemaker_jobs.reporting.render_folds import render_folds
 from tastemaker_jobs.training.progress import Report
 
 __all__ = ["crossval"]
@@ -45,13 +48,17 @@ def crossval(
         folds: K, 3 or more.
         seed: Of the folds, of training and of resampling.
         settings: In place of the model's defaults.
-        out: Folder for crossval.json and for finished folds, which are not run again.
+        out: Folder for crossval.json, report.html, and finished folds, which are not run again.
         use_ray: Folds side by side as Ray tasks, or one after the other in this process.
         address: Of a running Ray cluster.
     """
     request = FoldRequest(model, data, folds, seed, settings)
-    checked_folds(request)
-    read_features(data)
+    of_images = model in IMAGE_CLASSIFIERS
+    if of_images:
+        check_image_folds(request)
+    else:
+        checked_folds(request)
+        read_features(data)
     records = None
     if out is not None:
         check_writable(out)
@@ -68,21 +75,24 @@ def crossval(
         console.note(f"{len(done)} of {folds} folds were finished before")
     if missing:
         where = "Ray" if use_ray else "TensorFlow"
-        console.note(f"cross-validating {model} on {folds} folds of the users of {data.dataset}; starting {where}")
+        what = "images" if of_images else "users"
+        console.note(f"cross-validating {model} on {folds} folds of the {what} of {data.dataset}; starting {where}")
+        one_fold = run_image_fold if of_images else run_fold
         with console.progress() as report:
-            _run(missing, report, finished, use_ray=use_ray, address=address)
+            _run(one_fold, missing, report, finished, use_ray=use_ray, address=address)
     ordered = [done[number] for number in range(folds)]
     for fold in ordered:
         title = f"fold {fold.number + 1} of {folds}"
         console.print_table(console.figures_table(fold.figures.items(), title=title))
-    console.print_table(
-        console.spread_table(spread(ordered), title=f"{data.dataset}, mean over {folds} folds of users")
-    )
+    title = f"{data.dataset}, mean over {folds} folds of {'images' if of_images else 'users'}"
+    console.print_table(console.spread_table(spread(ordered), title=title))
     if out is not None:
         write_output(out / "crossval.json", json.dumps(as_json(request, ordered), indent=1) + "\n")
+        write_output(out / "report.html", render_folds(request, ordered))
 
 
 def _run(
+    one_fold: Callable[[FoldRequest, Report], Fold],
     requests: Sequence[FoldRequest],
     report: Report,
     finished: Callable[[FoldRequest, Fold], None],
@@ -93,8 +103,8 @@ def _run(
     if use_ray:
         from tastemaker_jobs.on_ray import map_on_ray
 
-        map_on_ray(run_fold, requests, address=address or environment.ray_address(), report=report, done=finished)
+        map_on_ray(one_fold, requests, address=address or environment.ray_address(), report=report, done=finished)
         return
     start_tensorflow()
     for request in requests:
-        finished(request, run_fold(request, report))
+        finished(request, one_fold(request, report))

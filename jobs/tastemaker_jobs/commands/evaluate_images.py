@@ -11,10 +11,11 @@ from typing import Any
 from tastemaker_jobs import console
 from tastemaker_jobs.commands.output import write_output
 from tastemaker_jobs.data.data_files import DataFiles
-from tastemaker_jobs.data.labelled_images import read_labelled_images, read_parts
+from tastemaker_jobs.data.labelled_images import images_fingerprint, read_labelled_images, read_parts
 from tastemaker_jobs.errors import DataError, LeakageError
 from tastemaker_jobs.evaluation.classification import Classified, judge_labels
 from tastemaker_jobs.publishing.manifests import read_manifest
+from tastemaker_jobs.publishing.training_records import trained_fingerprint
 from tastemaker_jobs.quiet import start_tensorflow
 from tastemaker_jobs.reporting.render_images import render_images
 
@@ -49,10 +50,11 @@ def evaluate_images(
     if leaks := sorted({*learnt.ids, *valid.ids} & set(wanted.ids)):
         shown = [f"id {name!r}" for name in leaks[:10]]
         raise LeakageError(f"{test}", shown, f"{len(leaks)} test images are in {train.ratings} too. Leave them out.")
+    given = images_fingerprint(learnt)
     for name, folder in folders.items():
-        window = read_manifest(folder).data_window
-        if window.event_count != len(learnt):
-            what = f"trained on {window.event_count} images of {window.dataset}, and here are {len(learnt)}"
+        if trained_fingerprint(folder) != given:
+            window = read_manifest(folder).data_window
+            what = f"trained on {window.event_count} images of {window.dataset}, which are not the {len(learnt)} here"
             raise LeakageError(name, [what], "Give the files that it was trained with, --valid too if there was one.")
     console.note(f"evaluating {' and '.join(folders)} on {wanted.path.stem}; starting TensorFlow")
     start_tensorflow()

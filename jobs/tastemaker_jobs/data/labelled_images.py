@@ -1,5 +1,6 @@
 """Images with a label each, from a Parquet file. Owns the format of such a file and what can be wrong with one."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,14 @@ from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.data.folds import stratified_folds
 from tastemaker_jobs.errors import DataError, ImagesFormatError, RowProblem, TooFewRatingsError
 
-__all__ = ["LabelledImages", "broken_images", "read_labelled_images", "read_parts"]
+__all__ = [
+    "LabelledImages",
+    "broken_images",
+    "hold_out",
+    "images_fingerprint",
+    "read_labelled_images",
+    "read_parts",
+]
 
 _MAX_PROBLEMS = 20
 _COLUMNS = {"id": "a text or whole number", "image": "bytes of a JPEG or PNG file", "label": "a text or whole number"}
@@ -125,7 +133,7 @@ def read_parts(files: DataFiles) -> tuple[LabelledImages, LabelledImages]:
         raise DataError("An image classifier learns from labelled images. Give a Parquet file of them with --train.")
     train = read_labelled_images(files.ratings)
     if files.valid is None:
-        train, valid = _hold_out(train)
+        train, valid = hold_out(train)
     else:
         valid = read_labelled_images(files.valid)
         if twice := sorted(set(train.ids) & set(valid.ids)):
@@ -137,7 +145,7 @@ def read_parts(files: DataFiles) -> tuple[LabelledImages, LabelledImages]:
     return train, valid
 
 
-def _hold_out(data: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
+def hold_out(data: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
     """A tenth for validation, each class alike, by the hash of the id: it stays when rows come, go or move.
 
     Returns:
@@ -152,3 +160,11 @@ def _hold_out(data: LabelledImages) -> tuple[LabelledImages, LabelledImages]:
     numbers = [classes[label] for label in data.labels]
     train, valid = next(stratified_folds(data.ids, numbers, folds=_FOLDS))
     return data.take(train), data.take(valid)
+
+
+def images_fingerprint(data: LabelledImages) -> str:
+    """The hex SHA-256 of ids, labels and bytes in their order."""
+    digest = hashlib.sha256()
+    for name, label, image in zip(data.ids, data.labels, data.images, strict=True):
+        digest.update(f"{name}\0{label}\0{len(image)}\0".encode() + image)
+    return digest.hexdigest()

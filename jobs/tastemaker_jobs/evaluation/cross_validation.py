@@ -1,4 +1,4 @@
-"""K-fold cross-validation of a model over users: each fold trained, judged, and set beside the baselines.
+"""K-fold cross-validation of a model over users or images: each fold trained, judged, set beside the baselines.
 
 A fold is a plain function of small arguments, so that folds can run anywhere. Vocabulary, popularity and everything
 else that is fitted is fitted inside the fold.
@@ -24,6 +24,7 @@ from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 
 __all__ = [
     "FOLD_METRICS",
+    "Confusion",
     "Fold",
     "FoldRequest",
     "Spread",
@@ -31,10 +32,11 @@ __all__ = [
     "checked_folds",
     "run_fold",
     "spread",
+    "summed_confusion",
 ]
 
 FOLD_METRICS = ("ndcg@10", "hr@10", "recall@20", "ndcg@100")
-"""What each fold is judged by."""
+"""What each fold of users is judged by; `image_folds` has its own."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,30 @@ class FoldRequest:
 
 
 @dataclass(frozen=True)
+class Confusion:
+    """Which classes a classifier takes for which."""
+
+    labels: tuple[str, ...]
+    """[K]."""
+    counts: tuple[tuple[int, ...], ...]
+    """[K, K]: row is the right label, column the answer."""
+
+
+@dataclass(frozen=True)
 class Fold:
     """What came out of one fold."""
 
     number: int
     """From 0."""
     figures: Mapping[str, Sequence[Figure]]
-    """The model and each baseline by name: `FOLD_METRICS`, in their order, with intervals over the fold's users."""
+    """The model and each baseline by name: the same metrics in the same order, with intervals over the fold's users or
+    images."""
     epochs: int
     """How many were run."""
     seconds: float
     """How long training took."""
+    confusion: Confusion | None = None
+    """Of a classifier."""
 
 
 @dataclass(frozen=True)
@@ -138,20 +153,34 @@ def spread(folds: Sequence[Fold]) -> dict[str, list[Spread]]:
         folds: Two or more.
 
     Returns:
-        Name to a spread for each of `FOLD_METRICS`.
+        Name to a spread for each metric of the folds.
     """
     from scipy import stats  # here: who only shows a table need not wait for it
 
     found: dict[str, list[Spread]] = {}
-    for name in folds[0].figures:
+    for name, figures in folds[0].figures.items():
         values = np.array([[figure.value for figure in fold.figures[name]] for fold in folds])  # [K, M]
         mean, error = values.mean(axis=0), values.std(axis=0, ddof=1) / math.sqrt(len(folds))  # [M] each
         reach = stats.t.ppf(0.975, len(folds) - 1) * error  # [M]
         found[name] = [
-            Spread(metric, float(m), float(m - r), float(m + r))
-            for metric, m, r in zip(FOLD_METRICS, mean, reach, strict=True)
+            Spread(figure.name, float(m), float(m - r), float(m + r))
+            for figure, m, r in zip(figures, mean, reach, strict=True)
         ]
     return found
+
+
+def summed_confusion(folds: Sequence[Fold]) -> Confusion | None:
+    """Of all folds together; None where they are not of a classifier."""
+    found = [fold.confusion for fold in folds if fold.confusion]
+    if not found:
+        return None
+    labels = tuple(sorted({label for one in found for label in one.labels}))
+    place = {label: number for number, label in enumerate(labels)}
+    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)  # [K, K]
+    for one in found:
+        at = [place[label] for label in one.labels]
+        counts[np.ix_(at, at)] += np.array(one.counts)
+    return Confusion(labels, tuple(map(tuple, counts.tolist())))
 
 
 def as_json(request: FoldRequest, folds: Sequence[Fold]) -> dict[str, Any]:
@@ -161,13 +190,14 @@ def as_json(request: FoldRequest, folds: Sequence[Fold]) -> dict[str, Any]:
         "dataset": request.data.dataset,
         "seed": request.seed,
         "settings": dict(request.settings),
-        "interval": "95 %, Student's t over folds; in a fold, percentile bootstrap over its users",
+        "interval": "95 %, Student's t over folds; in a fold, percentile bootstrap over its users or images",
         "folds": [
             {
                 "fold": fold.number,
                 "epochs": fold.epochs,
                 "seconds": round(fold.seconds, 2),
                 "figures": {name: [asdict(figure) for figure in of_model] for name, of_model in fold.figures.items()},
+                **({"confusion": asdict(fold.confusion)} if fold.confusion else {}),
             }
             for fold in folds
         ],

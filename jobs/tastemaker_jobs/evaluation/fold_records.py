@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tastemaker_jobs.data.ratings import sha256_of
 from tastemaker_jobs.errors import DataError
-from tastemaker_jobs.evaluation.cross_validation import Fold, FoldRequest
+from tastemaker_jobs.evaluation.cross_validation import Confusion, Fold, FoldRequest
 from tastemaker_jobs.evaluation.metrics import Figure
 
 __all__ = ["FoldRecords"]
@@ -41,7 +43,8 @@ class FoldRecords:
                 figures = {
                     name: [Figure(**figure) for figure in of_model] for name, of_model in content["figures"].items()
                 }
-                fold = Fold(content["number"], figures, content["epochs"], content["seconds"])
+                confusion = _confusion(content["confusion"]) if content.get("confusion") else None
+                fold = Fold(content["number"], figures, content["epochs"], content["seconds"], confusion)
                 other = content["request"] != self._digest
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path} cannot be read: {error}. Remove it, and its fold is run again.") from error
@@ -67,3 +70,7 @@ class FoldRecords:
             draft.replace(path)
         except OSError as error:
             raise DataError(f"{path} cannot be written: {error.strerror or error}. Name another --out.") from error
+
+
+def _confusion(content: Mapping[str, Any]) -> Confusion:
+    return Confusion(tuple(content["labels"]), tuple(map(tuple, content["counts"])))

@@ -50,7 +50,7 @@ class ContentConfig(GradientConfig):
     """D, of item and user vectors. 2 or more: one of them is the item's popularity."""
     hidden_size: int = 128
     """Of the layer in each tower. 1 or more."""
-    max_history: int = 100
+    max_history: int = 300
     """L: how many of the newest items the user's tower looks at. 1 or more."""
     targets: int = 10
     """M: how many of the next items each moment is to predict. 1 or more."""
@@ -58,13 +58,13 @@ class ContentConfig(GradientConfig):
     """Of what is learnt of a piece of a title or an attribute. 1 or more."""
     buckets: int = 8192
     """How many different pieces there can be; more collide less. 1 or more."""
-    image_dropout: float = 0.5
+    image_dropout: float = 0.8
     """Share of the images that training hides. 0 to 1."""
-    title_dropout: float = 0.5
+    title_dropout: float = 0.8
     """Share of the titles that training hides: one is nearly the item's name, which does not help new ones. 0 to 1."""
     attributes_dropout: float = 0.1
     """Share of the items whose attributes training hides. 0 to 1."""
-    shuffled: float = 0.7
+    shuffled: float = 1.0
     """Share of the users whose events each epoch takes in random order: they teach taste, the others what comes next.
 
     Above 0, up to 1."""

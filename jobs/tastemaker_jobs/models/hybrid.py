@@ -151,18 +151,28 @@ class Hybrid(Recommender):
             history: int32 [B, T].
 
         Returns:
-            float32 [B, P, I], mean 0 and deviation 1 over the items that the part knows, 0 for the others; and bool
-            [P, I], which those are.
+            float32 [B, P, I], mean 0 and deviation 1 over the items that the part knows and the user does not have, 0
+            for what the part does not know; and bool [P, I], which items it knows. A part that never learnt to score
+            what a user has already says anything at all of those items: the scale must not follow that.
         """
+        new = self._is_new(history)  # [B, I], 1 or 0
         scores, known = [], []
         for part in self.parts:
             count, missing = part.item_count, self.item_count - part.item_count
             found = part.score_items(tf.where(history <= count, history, 0))  # [B, count]
-            mean = tf.reduce_mean(found, axis=1, keepdims=True)  # [B, 1]
-            deviation = tf.math.reduce_std(found, axis=1, keepdims=True)  # [B, 1]
-            scores.append(tf.pad((found - mean) / tf.maximum(deviation, 1e-6), [[0, 0], [0, missing]]))  # [B, I]
+            share = new[:, :count] / tf.maximum(tf.reduce_sum(new[:, :count], axis=1, keepdims=True), 1)  # [B, count]
+            centred = found - tf.reduce_sum(found * share, axis=1, keepdims=True)
+            deviation = tf.sqrt(tf.reduce_sum(tf.square(centred) * share, axis=1, keepdims=True))  # [B, 1]
+            scores.append(tf.pad(centred / tf.maximum(deviation, 1e-6), [[0, 0], [0, missing]]))  # [B, I]
             known.append(tf.range(self.item_count) < count)  # [I]
         return tf.stack(scores, axis=1), tf.stack(known)
+
+    def _is_new(self, history: tf.Tensor) -> tf.Tensor:
+        """float32 [B, I]: 0 for the items of int32 [B, T], 1 for the others."""
+        rows = tf.repeat(tf.range(tf.shape(history)[0])[:, tf.newaxis], tf.shape(history)[1], axis=1)  # [B, T]
+        cells = tf.stack([rows, history], axis=2)  # [B, T, 2]
+        all_new = tf.ones([tf.shape(history)[0], self.item_count + 1])  # column 0 for nothing
+        return tf.tensor_scatter_nd_update(all_new, cells, tf.zeros(tf.shape(history)))[:, 1:]
 
     def item_vectors(self) -> tf.Tensor:
         """The parts' vectors side by side, each of length 1, zeros where a part does not know an item."""

@@ -23,6 +23,7 @@ __all__ = [
     "fingerprint",
     "read_training_record",
     "seen_fingerprint",
+    "trained_fingerprint",
     "write_training_record",
 ]
 
@@ -107,5 +108,20 @@ def read_training_record(folder: Path) -> TrainingRecord | None:
         epochs = tuple(Epoch(**epoch) for epoch in content["epochs"])
         seen = str(content.get("seen_sha256", ""))
         return TrainingRecord(str(content["protocol"]), str(content["train_sha256"]), epochs, seen)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelLoadError(f"{path} cannot be read: {error}. Train the model anew.") from error
+
+
+def trained_fingerprint(folder: Path) -> str | None:
+    """What a version of any kind says it was trained on: a fingerprint; None for versions from before they said it.
+
+    Raises:
+        ModelLoadError: Its record is broken.
+    """
+    path = folder / TRAINING_RECORD
+    if not path.exists():
+        return None
+    try:
+        return str(json.loads(path.read_text())["train_sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelLoadError(f"{path} cannot be read: {error}. Train the model anew.") from error

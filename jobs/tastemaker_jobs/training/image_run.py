@@ -1,16 +1,18 @@
 """One training run from a file of labelled images to a published version. `run` dispatches here; Ray wraps that."""
 
-import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from tastemaker.artefacts.v1 import manifest_pb2
-from tastemaker_jobs.data.labelled_images import LabelledImages, broken_images, read_parts
+from tastemaker_jobs.data.labelled_images import LabelledImages, broken_images, images_fingerprint, read_parts
 from tastemaker_jobs.data.ratings import sha256_of
 from tastemaker_jobs.evaluation.classification import judge_labels
 from tastemaker_jobs.evaluation.classifier import ServedClassifier
@@ -25,10 +27,10 @@ from tastemaker_jobs.publishing.versions import check_writable, staged
 from tastemaker_jobs.publishing.warmup import write_image_warmup_requests
 from tastemaker_jobs.training.loop import descend
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
-from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
+from tastemaker_jobs.training.request import Trained, TrainingRequest, TrainingResult
 from tastemaker_jobs.training.settings import config_of
 
-__all__ = ["decoded", "images_fingerprint", "train_classifier"]
+__all__ = ["LearntImages", "decoded", "learn_images", "train_classifier"]
 
 _CHUNK = 512  # images at a time, so that what is between bytes and pixels stays small
 _BATCH = 256
@@ -48,12 +50,6 @@ def train_classifier(request: TrainingRequest, report: Report) -> TrainingResult
     kind = classifier_class(request.model)
     config: Any = config_of(kind, request.settings)
     train, valid = read_parts(request.data)
-    counts = Counter(train.labels)
-    labels = sorted(counts)
-    keras.backend.clear_session()  # names of variables start anew, so that two runs in one process are alike
-    model: ImageCnn = kind(config, class_count=len(labels), seed=request.seed)
-    report(StageEvent(request.model, "decoding"))
-    pictures, held_out = (decoded(part, labels, config) for part in (train, valid))
     epochs: list[dict[str, Any]] = []
 
     def recorded(event: StageEvent | EpochEvent) -> None:
@@ -63,18 +59,8 @@ def train_classifier(request: TrainingRequest, report: Report) -> TrainingResult
             epochs.append(epoch)
         report(event)
 
-    report(StageEvent(request.model, "training"))
-    predict = tf.function(
-        lambda pixels: tf.argmax(model.logits(pixels), axis=1, output_type=tf.int32),
-        input_signature=[tf.TensorSpec([None, config.height, config.width, 3], tf.uint8)],
-    )
-
-    def accuracy() -> float:
-        starts = range(0, len(held_out.labels), _BATCH)
-        told = np.concatenate([predict(held_out.pixels[start : start + _BATCH]).numpy() for start in starts])  # [N]
-        return float((told == held_out.labels).mean())
-
-    trained = descend(model, pictures, score=accuracy, seed=request.seed, report=recorded, measure="accuracy")
+    learnt = learn_images(kind, config, train, valid, seed=request.seed, report=recorded)
+    model, labels, trained, counts = learnt.model, learnt.labels, learnt.trained, Counter(train.labels)
     with staged(request.model_dir) as draft:
         report(StageEvent(request.model, "exporting"))
         shares = [counts[label] / len(train) for label in labels]
@@ -107,12 +93,71 @@ def train_classifier(request: TrainingRequest, report: Report) -> TrainingResult
     return TrainingResult(request.model, published, trained, [figure], {"most frequent label": [baseline]})
 
 
+@dataclass(frozen=True)
+class LearntImages:
+    """A classifier, and what it learnt to tell apart."""
+
+    model: ImageCnn
+    """Ready to classify."""
+    labels: list[str]
+    """[K], in the order of its logits."""
+    trained: Trained
+    """How it went."""
+
+    def answers(self, data: LabelledImages) -> list[str]:
+        """The most probable label of each image, [N].
+
+        Raises:
+            ImagesFormatError: Some cannot be decoded; names them.
+        """
+        tell = _teller(self.model)
+        return [self.labels[number] for number in tell(_pixels(data, self.model.config))]
+
+
+def learn_images(
+    kind: type[ImageCnn], config: Any, train: LabelledImages, valid: LabelledImages, *, seed: int, report: Report
+) -> LearntImages:
+    """Learn from the training images alone; the others decide which epoch is the best.
+
+    Args:
+        kind: The model.
+        config: Of its `config_class`.
+        train: Two labels or more.
+        valid: Labels of `train` only.
+        seed: One seed gives one model.
+        report: Told of stages and epochs.
+
+    Raises:
+        ImagesFormatError: Some cannot be decoded; names them.
+        TrainingDivergedError: The loss became NaN or infinite.
+    """
+    labels = sorted(set(train.labels))
+    keras.backend.clear_session()  # names of variables start anew, so that two runs in one process are alike
+    model = kind(config, class_count=len(labels), seed=seed)
+    report(StageEvent(kind.name_in_registry, "decoding"))
+    pictures, held_out = (decoded(part, labels, config) for part in (train, valid))
+    tell = _teller(model)
+
+    def accuracy() -> float:
+        return float((tell(held_out.pixels) == held_out.labels).mean())
+
+    report(StageEvent(kind.name_in_registry, "training"))
+    trained = descend(model, pictures, score=accuracy, seed=seed, report=report, measure="accuracy")
+    return LearntImages(model, labels, trained)
+
+
 def decoded(data: LabelledImages, labels: list[str], config: ImageCnnConfig) -> Pictures:
-    """Images as pixels of the size that the model wants, all in memory: N H W 3 bytes.
+    """Images as pixels of the size that the model wants, all in memory: N H W 3 bytes. Their labels are of `labels`.
 
     Raises:
         ImagesFormatError: Some cannot be decoded; names them.
     """
+    number = {label: place for place, label in enumerate(labels)}
+    return Pictures(_pixels(data, config), np.array([number[label] for label in data.labels], np.int32))
+
+
+def _pixels(data: LabelledImages, config: ImageCnnConfig) -> npt.NDArray[np.uint8]:
+    """uint8 [N, H, W, 3]."""
     function = tf.function(
         lambda image: decode_images(image, height=config.height, width=config.width),
         input_signature=[tf.TensorSpec([None], tf.string)],
@@ -124,13 +169,19 @@ def decoded(data: LabelledImages, labels: list[str], config: ImageCnnConfig) -> 
         pixels[part], present[part] = (found.numpy() for found in function(tf.constant(data.images[part])))
     if error := broken_images(data, present):
         raise error
-    number = {label: place for place, label in enumerate(labels)}
-    return Pictures(pixels, np.array([number[label] for label in data.labels], np.int32))
+    return pixels
 
 
-def images_fingerprint(data: LabelledImages) -> str:
-    """The hex SHA-256 of ids, labels and bytes in their order."""
-    digest = hashlib.sha256()
-    for name, label, image in zip(data.ids, data.labels, data.images, strict=True):
-        digest.update(f"{name}\0{label}\0{len(image)}\0".encode() + image)
-    return digest.hexdigest()
+def _teller(model: ImageCnn) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.int32]]:
+    """Tells the most probable class of each image, as the model is at each call: uint8 [N, H, W, 3] to [N]."""
+    shape = (model.config.height, model.config.width, 3)
+    predict = tf.function(
+        lambda batch: tf.argmax(model.logits(batch), axis=1, output_type=tf.int32),
+        input_signature=[tf.TensorSpec([None, *shape], tf.uint8)],
+    )
+
+    def tell(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+        starts = range(0, len(pixels), _BATCH)
+        return np.concatenate([predict(tf.constant(pixels[start : start + _BATCH])).numpy() for start in starts])
+
+    return tell
