@@ -10,10 +10,12 @@ import sys
 from bench.load import h2load_is_there
 from bench.report import write_report
 
+_WITHOUT_LOAD = {"training"}
 _BENCHMARKS = {
     "front-throughput": "bench.front_throughput",
     "front-live-model": "bench.front_live_model",
     "modelserver": "bench.modelserver",
+    "training": "bench.training",
 }
 
 
@@ -25,7 +27,7 @@ def main() -> int:
     unknown = sorted(set(names) - set(_BENCHMARKS))
     if unknown:
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(_BENCHMARKS)}")
-    if not h2load_is_there():
+    if set(names) - _WITHOUT_LOAD and not h2load_is_there():
         print(
             "error: h2load is missing; install it (Debian and Ubuntu: apt-get install nghttp2-client)", file=sys.stderr
         )

@@ -19,7 +19,7 @@ from tastemaker_jobs.training.progress import EpochEvent, Report
 from tastemaker_jobs.training.request import Trained
 from tastemaker_jobs.training.validation import Validation, score_function
 
-__all__ = ["Learner", "descend", "fit"]
+__all__ = ["Learner", "descend", "fit", "run_epoch", "training_step"]
 
 
 class Learner(Protocol):
@@ -88,12 +88,12 @@ def descend(
     tf.config.experimental.enable_op_determinism()
     config: GradientConfig = model.config
     rng = np.random.default_rng(seed)
-    step = _step(model, model.examples(data, np.random.default_rng(seed)))
+    step = training_step(model, model.examples(data, np.random.default_rng(seed)))
     began = time.monotonic()
     best, best_epoch, best_weights, epoch = -math.inf, 0, model.get_weights(), 0
     for epoch in range(1, config.epochs + 1):
         epoch_began = time.monotonic()
-        loss = _run_epoch(step, model.examples(data, rng), config.batch_size, rng)
+        loss = run_epoch(step, model.examples(data, rng), config.batch_size, rng)
         if not math.isfinite(loss):
             raise TrainingDivergedError(
                 f"{model.name_in_registry}: the loss was {loss} in epoch {epoch}. Lower its learning rate, now"
@@ -110,7 +110,7 @@ def descend(
     return Trained(epoch, best_epoch, best, time.monotonic() - began)
 
 
-def _step(model: Learner, examples: Examples) -> tf.types.experimental.PolymorphicFunction:
+def training_step(model: Learner, examples: Examples) -> tf.types.experimental.PolymorphicFunction:
     """One step of Adam as a tf.function of named tensors, traced once for any batch size.
 
     The step size falls along half a cosine over the epochs, which ends training in a calmer place than a constant one.
@@ -134,7 +134,7 @@ def _step(model: Learner, examples: Examples) -> tf.types.experimental.Polymorph
     return tf.function(step, input_signature=[signature])
 
 
-def _run_epoch(
+def run_epoch(
     step: tf.types.experimental.PolymorphicFunction, examples: Examples, batch_size: int, rng: np.random.Generator
 ) -> float:
     """Every example once, in an order of its own. Returns the mean loss over examples; NaN without any."""
