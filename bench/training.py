@@ -42,10 +42,10 @@ def _compare(what: str, model: Any, data: Any) -> Result:
 
 
 def _our_epoch(model: Any, data: Any) -> Callable[[], int]:
-    from tastemaker_jobs.training.loop import run_epoch, training_step
+    from tastemaker_jobs.training.loop import TrainingStep, run_epoch
 
     rng = np.random.default_rng(_SEED)
-    step = training_step(model, model.examples(data, rng))
+    step = TrainingStep(model, model.examples(data, rng))
 
     def epoch() -> int:
         examples = model.examples(data, rng)

@@ -4,6 +4,7 @@ Knows no TensorFlow and no Ray, so help and wrong arguments answer at once.
 """
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--out", type=Path, metavar="DIR", help="the model's own folder, for its versions; in place of --models-dir"
     )
+
+    _workers(train)
 
     evaluate = commands.add_parser(
         "evaluate",
@@ -144,6 +147,8 @@ def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]
             parser.error("--valid goes with --train")
         if arguments["train"] and arguments["protocol"]:
             parser.error("--protocol splits --ratings; with --train nothing is split")
+    if command == "train":
+        _check_workers(parser, arguments)
     if command == "train" and arguments["out"] and len(models) > 1:
         parser.error("--out is the folder of one model; for several, give --models-dir")
     if command == "evaluate" and bool(arguments["train"]) != bool(arguments["test"]):
@@ -152,6 +157,40 @@ def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]
         parser.error("--valid and --fold-in go with --train and --test")
     if command in ("crossval", "tune") and len(models) != 1:
         parser.error(f"{command}: one model at a time")
+
+
+def _workers(train: argparse.ArgumentParser) -> None:
+    group = train.add_argument_group("several workers for one model")
+    group.add_argument("--workers", type=_whole(1), metavar="N", help="train on N Ray workers that share the data")
+    group.add_argument("--gpu", action="store_true", help="one GPU for each worker")
+    group.add_argument("--cores", type=_whole(1), default=1, metavar="C", help="of each worker (default: 1)")
+    group.add_argument(
+        "--storage",
+        default="runs",
+        metavar="URI",
+        help="a folder that all nodes see, or an s3:// or gs:// URI, for checkpoints (default: runs)",
+    )
+    group.add_argument(
+        "--run-id", metavar="ID", help="given again, the run goes on from its newest checkpoint (default: a new one)"
+    )
+    group.add_argument(
+        "--checkpoint-every", type=_whole(1), default=1, metavar="N", help="epochs; the best always is (default: 1)"
+    )
+    group.add_argument("--mixed-precision", action="store_true", help="multiply in 16 bits where the hardware can")
+    group.add_argument("--xla", action="store_true", help="compile clusters of ops with XLA")
+
+
+def _check_workers(parser: argparse.ArgumentParser, arguments: dict[str, Any]) -> None:
+    if arguments["workers"] is None:
+        for name in ("gpu", "run_id", "mixed_precision", "xla"):
+            if arguments[name]:
+                parser.error(f"--{name.replace('_', '-')} goes with --workers")
+        return
+    if not arguments["use_ray"]:
+        parser.error("--workers are Ray's: leave --no-ray out")
+    run_id = arguments["run_id"]
+    if run_id is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run_id):
+        parser.error(f"--run-id {run_id!r}: give letters, digits, dots, dashes and underscores, up to 100")
 
 
 def _registry(commands: Any, models_dir: argparse.ArgumentParser) -> None:

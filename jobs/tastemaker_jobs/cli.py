@@ -5,6 +5,7 @@ imported only by the command that needs them.
 """
 
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def _train(arguments: dict[str, Any]) -> None:
         settings=_settings(arguments),
         use_ray=arguments["use_ray"],
         address=arguments["address"],
+        workers=_workers(arguments),
     )
 
 
@@ -151,6 +153,16 @@ _COMMANDS = {
     "tune": _tune,
 }
 _DEFAULT_PROTOCOL = "leave-last-out"
+
+
+def _workers(arguments: dict[str, Any]) -> Any:
+    if arguments["workers"] is None:
+        return None
+    from tastemaker_jobs.training.request import Workers
+
+    names = ("storage", "gpu", "cores", "checkpoint_every", "mixed_precision", "xla")
+    run_id = arguments["run_id"] or time.strftime("%Y%m%d-%H%M%S")
+    return Workers(arguments["workers"], run_id=run_id, **{name: arguments[name] for name in names})
 
 
 def _files(arguments: dict[str, Any]) -> Any:

@@ -22,6 +22,7 @@
     ├── PromotionError                a label could not be moved, and is where it was
     │   └── ServingConfigError        the model server's config file cannot be read, or lacks the model
     └── RayError
+        ├── ClusterTooSmallError      the Ray cluster has not what a job asks for
         ├── RayStartError             Ray did not start or could not be reached
         └── WorkerLostError           Ray workers kept dying, retries included
 
@@ -34,6 +35,7 @@ from pathlib import Path
 
 __all__ = [
     "ChecksumError",
+    "ClusterTooSmallError",
     "ConfigError",
     "ContractError",
     "DataError",
@@ -225,6 +227,10 @@ class RayError(TastemakerJobsError):
 
 class RayStartError(RayError):
     """Ray did not start, or the cluster could not be reached."""
+
+
+class ClusterTooSmallError(RayError):
+    """The Ray cluster has not what a job asks for."""
 
 
 class WorkerLostError(RayError):

@@ -2,32 +2,35 @@
 
 import contextlib
 import logging
+import os
 import socket
 from collections.abc import Iterator
 
 import ray
 from ray.exceptions import RayError as UpstreamError
 
-from tastemaker_jobs.errors import RayStartError
+from tastemaker_jobs.errors import ClusterTooSmallError, RayStartError
 
-__all__ = ["connected", "cores_of_a_node"]
+__all__ = ["check_fits", "connected", "cores_of_a_node"]
 
 _KNOCK_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, *, spare_cores: int = 0) -> Iterator[None]:
     """While the block runs, this process is a driver of a Ray cluster.
 
     Args:
         address: Of a running cluster; None starts one on this machine and ends it afterwards.
+        spare_cores: So many more than there are, if one is started: for short tasks beside those that compute.
 
     Raises:
         RayStartError: Ray did not start, or there is no cluster at that address.
     """
     try:
         if address is None:
-            ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            cores = (os.cpu_count() or 1) + spare_cores
+            ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         else:
             _knock(address)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
@@ -44,6 +47,31 @@ def cores_of_a_node() -> int:
     """Of the smallest node that computes, so that a task of that many fits on any of them. 1 or more."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     return min((count for count in cores if count), default=1)
+
+
+def check_fits(workers: int, *, cores: int, gpus: int) -> None:
+    """See that the cluster has room for all workers, and a core to read their data: else Ray would wait for ever.
+
+    Args:
+        workers: How many.
+        cores: Of each.
+        gpus: Of each.
+
+    Raises:
+        ClusterTooSmallError: It has not.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    room = sum(
+        min(int(node.get("CPU", 0)) // cores, int(node.get("GPU", 0)) // gpus if gpus else workers) for node in nodes
+    )
+    all_cores, all_gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
+    if room < workers or all_cores < workers * cores + 1:
+        of_each = f"{cores} cores" if cores > 1 else "one core"
+        asked = f"{workers} workers of {of_each}{' and a GPU' if gpus else ''} each, and one core to read their data"
+        raise ClusterTooSmallError(
+            f"asked for {asked}; the cluster has {all_cores} cores and {all_gpus} GPUs on {len(nodes)} nodes. Ask for"
+            " fewer --workers, or add nodes."
+        )
 
 
 def _knock(address: str) -> None:

@@ -1,5 +1,6 @@
 """`tastemaker-jobs train`: train models, as Ray tasks or in this process, and publish them."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tastemaker_jobs.models import IMAGE_CLASSIFIERS
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
 from tastemaker_jobs.training.progress import Report
-from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
+from tastemaker_jobs.training.request import TrainingRequest, TrainingResult, Workers
 
 __all__ = ["train"]
 
@@ -27,6 +28,7 @@ def train(
     settings: Mapping[str, Any],
     use_ray: bool,
     address: str | None,
+    workers: Workers | None = None,
 ) -> None:
     """Train, judge and publish. What can be found out to be wrong beforehand is, before TensorFlow or Ray start.
 
@@ -38,6 +40,7 @@ def train(
         settings: In place of the models' defaults.
         use_ray: As Ray tasks, or in this process.
         address: Of a running Ray cluster.
+        workers: Who shares each model's training; None: each model is trained by one process.
     """
     classify = [name for name in models if name in IMAGE_CLASSIFIERS]
     if classify and len(classify) < len(models):
@@ -50,11 +53,15 @@ def train(
     for folder in model_dirs:
         check_writable(folder)
     console.note(f"training {' and '.join(models)} on {data.dataset}; starting {'Ray' if use_ray else 'TensorFlow'}")
+    if workers:
+        console.note(f"run {workers.run_id}: if it is cut off, go on with --run-id {workers.run_id}")
     requests = [
         TrainingRequest(name, data, folder, seed, settings) for name, folder in zip(models, model_dirs, strict=True)
     ]
 
     def run(report: Report) -> list[TrainingResult]:
+        if workers:
+            return _train_on_workers(requests, workers, address, report)
         if not use_ray:
             start_tensorflow()
             from tastemaker_jobs.training.run import train_and_publish
@@ -77,3 +84,17 @@ def train(
         how = f"{trained.epochs} epochs in {trained.seconds:.0f} s, the best was epoch {trained.best_epoch}"
         console.note(f"{result.model}: {how}; published as")
         console.print_path(result.version_dir)
+
+
+def _train_on_workers(
+    requests: Sequence[TrainingRequest], workers: Workers, address: str | None, report: Report
+) -> list[TrainingResult]:
+    start_tensorflow()
+    from tastemaker_jobs.on_ray_train import check_storage, fit_on_workers
+    from tastemaker_jobs.ray_cluster import connected
+    from tastemaker_jobs.training.run import train_and_publish
+
+    check_storage(workers.storage)
+    with connected(address or environment.ray_address(), spare_cores=1):
+        fit = functools.partial(fit_on_workers, workers=workers)
+        return [train_and_publish(request, report, fit=fit) for request in requests]

@@ -5,6 +5,7 @@ Knows nothing of models: scores come in, weights go out.
 
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -106,7 +107,7 @@ def learn_weights(
     part_count = problem.scores.shape[2]
     common = tf.Variable(tf.fill([part_count], 1.0 / part_count))  # [P]
     own = tf.Variable(tf.zeros([3, part_count]))  # [S, P]
-    optimizer = tf.keras.optimizers.Adam(_STEP_SIZE)
+    optimizer = keras.optimizers.Adam(_STEP_SIZE)
     optimizer.build([common, own])
 
     def step() -> None:

@@ -115,6 +115,7 @@ class Hybrid(Recommender):
         epochs = 0
         for name, part in zip(self.part_names, self.parts, strict=True):
             report(StageEvent(name, "training, for hybrid"))
+            part.fit_with = self.fit_with
             of_part = data if part.item_count == data.item_count else trained
             done = part.learn(of_part, validation=validation.among(part.item_count), seed=seed, report=report)
             epochs += done.epochs

@@ -7,7 +7,7 @@ import abc
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import keras
 import numpy as np
@@ -21,10 +21,17 @@ from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import Trained
 from tastemaker_jobs.training.validation import Validation
 
-__all__ = ["Embedder", "Examples", "GradientConfig", "GradientRecommender", "ModelConfig", "Recommender"]
+__all__ = ["Embedder", "Examples", "Fit", "GradientConfig", "GradientRecommender", "ModelConfig", "Recommender"]
 
 Examples = Mapping[str, npt.NDArray[Any]]
 """Training examples as named arrays; the first axis of each is N, the number of examples."""
+
+
+class Fit(Protocol):
+    """Descends the gradient of a model in place; at the end it has the weights of its best epoch."""
+
+    def __call__(self, model: Any, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:
+        """See `training.loop.fit`."""
 
 
 _EXPLAINED_EVENTS = 50
@@ -112,6 +119,8 @@ class Recommender(keras.Model, abc.ABC):
     """What `tune` may try, by setting."""
     explains: ClassVar[bool] = True
     """Whether the signature `explain` makes sense: it does unless the history decides nothing."""
+    fit_with: "Fit | None" = None
+    """What descends the gradient, in place of the loop in this process; of no use to a model without one."""
     encodes: ClassVar[bool] = False
     """Whether it has the signature `encode`: then it overrides `user_vectors`."""
 
@@ -247,7 +256,8 @@ class GradientRecommender(Recommender):
         """
 
     def learn(self, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:
-        """See `Recommender.learn`; done by `training.loop.fit`."""
+        """See `Recommender.learn`; done by `training.loop.fit`, or by what `fit_with` names."""
         from tastemaker_jobs.training.loop import fit  # the loop knows this class, so not at the top
 
-        return fit(self, data, validation=validation, seed=seed, report=report)
+        chosen: Fit = self.fit_with or fit
+        return chosen(self, data, validation=validation, seed=seed, report=report)

@@ -10,7 +10,7 @@ from tastemaker_jobs.errors import DataError, TooFewRatingsError
 from tastemaker_jobs.evaluation.inputs import vocabulary_of
 from tastemaker_jobs.evaluation.leakage import check_fitted
 from tastemaker_jobs.evaluation.protocol import COLD_ITEMS, validation_targets
-from tastemaker_jobs.models.recommender import ModelConfig, Recommender
+from tastemaker_jobs.models.recommender import Fit, ModelConfig, Recommender
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report, StageEvent
 from tastemaker_jobs.training.request import Trained
@@ -39,6 +39,7 @@ def learn_split(
     *,
     seed: int,
     report: Report,
+    fit: Fit | None = None,
 ) -> Learnt:
     """Learn from the training part alone; the validation part decides when to stop. The test part is not looked at.
 
@@ -49,6 +50,7 @@ def learn_split(
         features: Of the items listed, in any order; None where no list was given.
         seed: One seed gives one model.
         report: Told of stages and epochs.
+        fit: Descends the gradient, in place of the loop in this process.
 
     Raises:
         DataError: The model needs a list of items.
@@ -70,6 +72,7 @@ def learn_split(
         )
     keras.backend.clear_session()  # names of variables start anew, so that two runs in one process are alike
     model = kind.for_data(config, data, seed=seed)
+    model.fit_with = fit
     histories, held_out = validation_targets(split)
     report(StageEvent(kind.name_in_registry, "training"))
     among = frozenset(split.valid.item_id) if split.protocol == COLD_ITEMS else None

@@ -19,7 +19,7 @@ from tastemaker_jobs.training.progress import EpochEvent, Report
 from tastemaker_jobs.training.request import Trained
 from tastemaker_jobs.training.validation import Validation, score_function
 
-__all__ = ["Learner", "descend", "fit", "run_epoch", "training_step"]
+__all__ = ["Learner", "TrainingStep", "count_of", "descend", "diverged", "fit", "run_epoch"]
 
 
 class Learner(Protocol):
@@ -88,17 +88,14 @@ def descend(
     tf.config.experimental.enable_op_determinism()
     config: GradientConfig = model.config
     rng = np.random.default_rng(seed)
-    step = training_step(model, model.examples(data, np.random.default_rng(seed)))
+    step = TrainingStep(model, model.examples(data, np.random.default_rng(seed)))
     began = time.monotonic()
     best, best_epoch, best_weights, epoch = -math.inf, 0, model.get_weights(), 0
     for epoch in range(1, config.epochs + 1):
         epoch_began = time.monotonic()
         loss = run_epoch(step, model.examples(data, rng), config.batch_size, rng)
         if not math.isfinite(loss):
-            raise TrainingDivergedError(
-                f"{model.name_in_registry}: the loss was {loss} in epoch {epoch}. Lower its learning rate, now"
-                f" {config.learning_rate}."
-            )
+            raise diverged(model, loss, epoch)
         value = score()
         seconds = time.monotonic() - epoch_began
         report(EpochEvent(model.name_in_registry, epoch, config.epochs, loss, value, seconds, measure))
@@ -110,35 +107,72 @@ def descend(
     return Trained(epoch, best_epoch, best, time.monotonic() - began)
 
 
-def training_step(model: Learner, examples: Examples) -> tf.types.experimental.PolymorphicFunction:
+def diverged(model: Learner, loss: float, epoch: int) -> TrainingDivergedError:
+    """The error for a loss that is no number any more."""
+    return TrainingDivergedError(
+        f"{model.name_in_registry}: the loss was {loss} in epoch {epoch}. Lower its learning rate, now"
+        f" {model.config.learning_rate}."
+    )
+
+
+class TrainingStep:
     """One step of Adam as a tf.function of named tensors, traced once for any batch size.
 
     The step size falls along half a cosine over the epochs, which ends training in a calmer place than a constant one.
     """
-    count = len(next(iter(examples.values())))
-    steps = max(1, model.config.epochs * math.ceil(count / model.config.batch_size))
-    rate = keras.optimizers.schedules.CosineDecay(
-        model.config.learning_rate, decay_steps=steps, alpha=model.config.final_rate_share
-    )
-    optimizer = keras.optimizers.Adam(rate, global_clipnorm=model.config.clip_norm)
-    variables = model.trainable_variables
-    optimizer.build(variables)
 
-    def step(batch: dict[str, tf.Tensor]) -> tf.Tensor:
+    def __init__(
+        self,
+        model: Learner,
+        examples: Examples,
+        *,
+        steps_per_epoch: int | None = None,
+        reduce: Callable[[list[tf.Tensor]], list[tf.Tensor]] | None = None,
+    ) -> None:
+        """Nothing is traced yet.
+
+        Args:
+            model: With its weights.
+            examples: Such as those that it will see.
+            steps_per_epoch: So many; by default what it takes to see the examples once.
+            reduce: From the gradients and the loss of this worker to those of all workers; None where there is one.
+        """
+        config: GradientConfig = model.config
+        if steps_per_epoch is None:
+            steps_per_epoch = math.ceil(count_of(examples) / config.batch_size)
+        rate = keras.optimizers.schedules.CosineDecay(
+            config.learning_rate, decay_steps=max(1, config.epochs * steps_per_epoch), alpha=config.final_rate_share
+        )
+        self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
+        self._model, self._reduce, self._variables = model, reduce, model.trainable_variables
+        self.optimizer.build(self._variables)
+        signature = {name: tf.TensorSpec([None, *array.shape[1:]], array.dtype) for name, array in examples.items()}
+        self._traced = tf.function(self._step, input_signature=[signature])
+
+    def __call__(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Take a step; the loss of this batch before it, float32 []."""
+        return self._traced(dict(batch))
+
+    def _step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = model.training_loss(batch)
-        optimizer.apply(tape.gradient(loss, variables), variables)
+            loss = self._model.training_loss(batch)
+        gradients = tape.gradient(loss, self._variables)
+        if self._reduce is not None:
+            *gradients, loss = self._reduce([*gradients, loss])
+        self.optimizer.apply(gradients, self._variables)
         return loss
 
-    signature = {name: tf.TensorSpec([None, *array.shape[1:]], array.dtype) for name, array in examples.items()}
-    return tf.function(step, input_signature=[signature])
+
+def count_of(examples: Examples) -> int:
+    """N."""
+    return len(next(iter(examples.values())))
 
 
 def run_epoch(
-    step: tf.types.experimental.PolymorphicFunction, examples: Examples, batch_size: int, rng: np.random.Generator
+    step: Callable[[Mapping[str, tf.Tensor]], tf.Tensor], examples: Examples, batch_size: int, rng: np.random.Generator
 ) -> float:
     """Every example once, in an order of its own. Returns the mean loss over examples; NaN without any."""
-    count = len(next(iter(examples.values())))
+    count = count_of(examples)
     order = rng.permutation(count)
     losses, sizes = [], []
     for start in range(0, count, batch_size):

@@ -8,7 +8,31 @@ from typing import Any
 from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.evaluation.metrics import Figure
 
-__all__ = ["Trained", "TrainingRequest", "TrainingResult"]
+__all__ = ["Trained", "TrainingRequest", "TrainingResult", "Workers"]
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Who trains a model together, and what survives them."""
+
+    count: int
+    """N, 1 or more."""
+    storage: str
+    """Folder or URI of checkpoints; must mean the same on every node."""
+    run_id: str
+    """The same again goes on where the last run of that id ended."""
+    gpu: bool = False
+    """One GPU for each worker."""
+    cores: int = 1
+    """Of each worker."""
+    checkpoint_every: int = 1
+    """Epochs. The best and the last one are kept whatever this is."""
+    retries: int = 3
+    """How often lost workers are replaced."""
+    mixed_precision: bool = False
+    """See `training.speed`."""
+    xla: bool = False
+    """See `training.speed`."""
 
 
 @dataclass(frozen=True)

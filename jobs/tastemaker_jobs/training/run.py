@@ -1,6 +1,7 @@
 """One training run from a ratings file to a published version. A plain function: Ray, if there is any, wraps it."""
 
 from tastemaker_jobs.data.ratings import sha256_of
+from tastemaker_jobs.errors import ConfigError
 from tastemaker_jobs.evaluation.baselines import baseline_lists
 from tastemaker_jobs.evaluation.inputs import read_features, read_split
 from tastemaker_jobs.evaluation.leakage import check_split
@@ -9,6 +10,7 @@ from tastemaker_jobs.evaluation.protocol import test_questions, validation_quest
 from tastemaker_jobs.evaluation.served import SavedModel
 from tastemaker_jobs.models import IMAGE_CLASSIFIERS, model_class
 from tastemaker_jobs.models.contract import CONTRACT_VERSION
+from tastemaker_jobs.models.recommender import Fit, GradientRecommender, Recommender
 from tastemaker_jobs.models.signatures import export_saved_model
 from tastemaker_jobs.publishing.manifests import as_toml, data_window, metrics, new_manifest, numbered
 from tastemaker_jobs.publishing.training_records import Epoch, write_training_record
@@ -22,23 +24,28 @@ from tastemaker_jobs.training.settings import config_of
 __all__ = ["train_and_publish"]
 
 
-def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResult:
+def train_and_publish(request: TrainingRequest, report: Report, *, fit: Fit | None = None) -> TrainingResult:
     """Read, split, train, export, judge what was exported, publish. Unless all of it goes well, no version appears.
 
     Args:
         request: What to train.
         report: Told of stages and epochs.
+        fit: Descends the gradient, in place of the loop in this process.
 
     Raises:
         TastemakerJobsError: See `errors`; the message says what to do.
     """
     if request.model in IMAGE_CLASSIFIERS:
+        if fit is not None:
+            raise ConfigError(f"{request.model} trains in one process. Leave --workers out.")
         from tastemaker_jobs.training.image_run import train_classifier  # not loaded for the others
 
         return train_classifier(request, report)
     check_writable(request.model_dir)
     kind = model_class(request.model)
     config = config_of(kind, request.settings)
+    if fit is not None and not _descends(kind):
+        raise ConfigError(f"{request.model} is computed, not trained step by step: --workers cannot share it.")
     split = read_split(request.data)
     check_split(split)
     features = read_features(request.data)
@@ -49,7 +56,7 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
             epochs.append(Epoch.of(event))
         report(event)
 
-    learnt = learn_split(kind, config, split, features, seed=request.seed, report=recorded)
+    learnt = learn_split(kind, config, split, features, seed=request.seed, report=recorded, fit=fit)
     vocabulary = learnt.data.vocabulary
     with staged(request.model_dir) as draft:
         report(StageEvent(request.model, "exporting"))
@@ -81,3 +88,7 @@ def train_and_publish(request: TrainingRequest, report: Report) -> TrainingResul
         report(StageEvent(request.model, "publishing"))
         published = draft.publish(numbered(manifest, draft.folder, request.model_dir))
         return TrainingResult(request.model, published, learnt.trained, figures, baselines)
+
+
+def _descends(kind: type[Recommender]) -> bool:
+    return issubclass(kind, GradientRecommender) or kind.name_in_registry == "hybrid"

@@ -50,6 +50,9 @@ class Validation:
             row[longest - len(history) :] = history
         self._target = np.array([vocabulary.index.get(held_out[user], 0) for user in users], dtype=np.int32)  # [U]
 
+    def __len__(self) -> int:
+        return len(self._target)
+
     @property
     def questions(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         """History [U, T], left-padded with 0, and target [U], 0 where unknown."""
@@ -65,6 +68,17 @@ class Validation:
         limited._history = np.where(self._history <= item_count, self._history, 0)
         limited._target = np.where(self._target <= item_count, self._target, 0)
         return limited
+
+    def part(self, number: int, parts: int) -> "Validation":
+        """Every so-manieth question, so that workers can share them.
+
+        Args:
+            number: Which part, from 0.
+            parts: Of how many.
+        """
+        some = copy.copy(self)
+        some._history, some._target = self._history[number::parts], self._target[number::parts]
+        return some
 
     def ndcg(self, score_items: tf.types.experimental.PolymorphicFunction) -> float:
         """The model's score now; NaN without users.

@@ -1,0 +1,135 @@
+"""`train --workers`: on a Ray of its own, with a worker killed, then the driver and the whole cluster, and resumed."""
+
+import sys
+import time
+
+import psutil
+import pytest
+
+from tastemaker_jobs.cli import main
+from tastemaker_jobs.errors import ClusterTooSmallError, DataError, TooFewRatingsError
+from tastemaker_jobs.publishing.manifests import read_manifest
+from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
+from tastemaker_jobs.training.request import Workers
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+pytest.importorskip("ray")
+
+
+class Run:
+    """A `train --workers` in a process of its own."""
+
+    def __init__(self, folder, *more):
+        argv = ["train", "autoencoder", "--workers", "2", "--run-id", "r", "--storage", f"{folder}/runs"]
+        argv += ["--ratings", f"{folder}/ratings.csv", "--models-dir", f"{folder}/models", "--epochs", "20000"]
+        argv += ["--set", "patience_epochs=300", "--checkpoint-every", "5", *more]
+        self.log = folder / f"{time.monotonic()}.log"
+        with self.log.open("w") as log:
+            self.process = psutil.Popen([sys.executable, "-m", "tastemaker_jobs.cli", *argv], stdout=log, stderr=log)
+
+    def wait_for(self, text, seconds=150):
+        deadline = time.monotonic() + seconds
+        while text not in self.said():
+            assert time.monotonic() < deadline, self.said()
+            assert self.process.poll() is None, self.said()
+            time.sleep(0.2)
+
+    def said(self):
+        return self.log.read_text()
+
+    def descendants(self):
+        return self.process.children(recursive=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("on-ray-train")
+    write_ratings(synthetic_ratings(seed=3), made / "ratings.csv")
+    return made
+
+
+def test_a_killed_worker_is_replaced_and_a_killed_cluster_resumed(folder):
+    first = Run(folder)
+    everyone = []
+    try:
+        first.wait_for("epoch 100 of at most 20000")  # Ray notes checkpoints every second or two
+        workers = [process for process in first.descendants() if "RayTrainWorker" in "".join(process.cmdline())]
+        assert len(workers) == 2
+        workers[1].kill()
+        first.wait_for("going on after epoch")
+        first.wait_for("epoch 200 of at most 20000")
+        everyone = [first.process, *first.descendants()]
+    finally:
+        for process in everyone or [first.process, *first.descendants()]:  # driver, head and workers alike
+            if process.is_running():
+                process.kill()
+        first.process.wait(30)
+    assert not (folder / "models" / "autoencoder" / "1").exists(), "nothing half-trained was published"
+
+    second = Run(folder)
+    assert second.process.wait(300) == 0, second.said()
+    for run in (first, second):
+        assert int(run.said().partition("going on after epoch ")[2].split()[0]) >= 1, run.said()
+    assert "epoch 1 of at most" not in second.said(), "what was trained is not trained again"
+    assert read_manifest(folder / "models" / "autoencoder" / "1").metrics
+    kept = [path.name for path in (folder / "runs" / "r-autoencoder").iterdir() if path.name.startswith("checkpoint_")]
+    assert 1 <= len(kept) <= 2, "the newest and the best"
+
+
+def test_what_workers_cannot_do_is_said_at_once(folder, tmp_path, capsys):
+    train = ["train", "ease", "--ratings", f"{folder}/ratings.csv", "--models-dir", f"{tmp_path}/models"]
+    (tmp_path / "file").write_text("")
+    assert main([*train, "--workers", "2", "--storage", f"{tmp_path}/file/runs"]) == 1
+    assert f"--storage {tmp_path}/file/runs cannot be written" in capsys.readouterr().err
+    assert main([*train, "--workers", "2", "--storage", f"{tmp_path}/runs"]) == 1
+    assert "ease is computed, not trained step by step" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_be_shared_or_is_another_one_is_refused(folder, tmp_path):
+    from tastemaker_jobs.data.ratings import read_ratings
+    from tastemaker_jobs.data.vocabulary import Vocabulary
+    from tastemaker_jobs.models.autoencoder import Autoencoder, AutoencoderConfig
+    from tastemaker_jobs.models.training_data import TrainingData
+    from tastemaker_jobs.on_ray_train import fit_on_workers
+    from tastemaker_jobs.ray_cluster import check_fits, connected
+    from tastemaker_jobs.training.validation import Validation
+
+    events = read_ratings(folder / "ratings.csv").in_time_order()
+    config, vocabulary = AutoencoderConfig(), Vocabulary.of(sorted(set(events.item_id)))
+    data = TrainingData.of(events, vocabulary, config=config)
+    model = Autoencoder(config, item_count=data.item_count, seed=0)
+
+    def fit(workers, seed=0):
+        validation = Validation(vocabulary, {}, {})
+        fit_on_workers(model, data, validation=validation, seed=seed, report=lambda _: None, workers=workers)
+
+    def workers(count):
+        return Workers(count, storage=f"{tmp_path}/runs", run_id="r")
+
+    with pytest.raises(TooFewRatingsError, match=r"users cannot be shared by 6400 workers. Ask for fewer --workers"):
+        fit(workers(6400))
+    with connected(None):
+        with pytest.raises(
+            ClusterTooSmallError, match=r"asked for 30 workers of one core each.*the cluster has \d+ cores"
+        ):
+            fit(workers(30))
+        with pytest.raises(ClusterTooSmallError, match=r"1 workers of 2 cores and a GPU each"):
+            check_fits(1, cores=2, gpus=1)
+    with pytest.raises(DataError, match="is of another run: other data, settings, seed or number of workers"):
+        fit(workers(30), seed=1)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--gpu"], "--gpu goes with --workers"),
+        (["--run-id", "a"], "--run-id goes with --workers"),
+        (["--workers", "2", "--no-ray"], "leave --no-ray out"),
+        (["--workers", "2", "--run-id", "a/b"], "give letters, digits"),
+        (["--workers", "0"], "'0' is not a whole number of 1"),
+    ],
+)
+def test_arguments_of_workers_that_do_not_go_together_are_named(more, says, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "rnn", *more])
+    assert says in capsys.readouterr().err
