@@ -45,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, metavar="DIR", help="the model's own folder, for its versions; in place of --models-dir"
     )
 
+    train.add_argument(
+        "--tensorboard",
+        type=Path,
+        metavar="DIR",
+        help="write event files for TensorBoard here; MLFLOW_TRACKING_URI names an MLflow server likewise",
+    )
     _workers(train)
 
     evaluate = commands.add_parser(

@@ -66,6 +66,7 @@ def _train(arguments: dict[str, Any]) -> None:
         use_ray=arguments["use_ray"],
         address=arguments["address"],
         workers=_workers(arguments),
+        tensorboard=arguments["tensorboard"],
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_root", "data_dir", "quiet_libraries", "ray_address"]
+__all__ = ["cache_root", "data_dir", "mlflow_uri", "quiet_libraries", "ray_address"]
 
 _DEFAULT_DATA_DIR = Path("../shared/data")
 
@@ -26,6 +26,11 @@ def cache_root() -> Path:
 def ray_address() -> str | None:
     """The Ray cluster this process was started in, as `ray job submit` sets it; None outside of one."""
     return os.environ.get("RAY_ADDRESS") or None
+
+
+def mlflow_uri() -> str | None:
+    """The MLflow server, or folder, that runs are to be tracked in; None where none is named."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or None
 
 
 def quiet_libraries() -> None:

@@ -12,6 +12,7 @@
     ├── LeakageError                  a model would be judged by what it has seen; lists how
     ├── UnknownModelError             no model of that name
     ├── ConfigError                   a training setting is out of range
+    ├── TrackingError                 TensorBoard's folder or MLflow's server cannot be written
     ├── TrainingDivergedError         the loss became NaN or infinite
     ├── TuningError                   no trial of a search ended well
     ├── ModelsDirError                the models folder cannot be written or read
@@ -57,6 +58,7 @@ __all__ = [
     "TableFormatError",
     "TastemakerJobsError",
     "TooFewRatingsError",
+    "TrackingError",
     "TrainingDivergedError",
     "TuningError",
     "UnknownModelError",
@@ -173,6 +175,10 @@ class UnknownModelError(TastemakerJobsError):
 
 class ConfigError(TastemakerJobsError):
     """A training setting is out of its range."""
+
+
+class TrackingError(TastemakerJobsError):
+    """Where training was to be tracked cannot be written."""
 
 
 class TrainingDivergedError(TastemakerJobsError):

@@ -13,6 +13,7 @@ from tastemaker_jobs.evaluation.inputs import read_features, read_split
 from tastemaker_jobs.models import IMAGE_CLASSIFIERS
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
+from tastemaker_jobs.tracking import tracked
 from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import TrainingRequest, TrainingResult, Workers
 
@@ -29,6 +30,7 @@ def train(
     use_ray: bool,
     address: str | None,
     workers: Workers | None = None,
+    tensorboard: Path | None = None,
 ) -> None:
     """Train, judge and publish. What can be found out to be wrong beforehand is, before TensorFlow or Ray start.
 
@@ -41,6 +43,7 @@ def train(
         use_ray: As Ray tasks, or in this process.
         address: Of a running Ray cluster.
         workers: Who shares each model's training; None: each model is trained by one process.
+        tensorboard: Folder of event files.
     """
     classify = [name for name in models if name in IMAGE_CLASSIFIERS]
     if classify and len(classify) < len(models):
@@ -71,8 +74,14 @@ def train(
 
         return train_on_ray(requests, address=address or environment.ray_address(), report=report)
 
-    with console.progress() as report:
+    mlflow_uri = environment.mlflow_uri()
+    with (
+        console.progress() as shown,
+        tracked(shown, requests, tensorboard=tensorboard, mlflow_uri=mlflow_uri) as (report, finished),
+    ):
         results = run(report)
+        for result in results:
+            finished(result)
     rows = [*results[0].baselines.items(), *((result.model, result.figures) for result in results)]
     judged_by = data.protocol or "on the validation events, which flatters; `evaluate` with test events does not"
     title = f"{data.dataset}, {judged_by}, unseen items of the full catalogue"
