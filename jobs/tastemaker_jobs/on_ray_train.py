@@ -6,6 +6,7 @@ id again, after the driver or the cluster died, goes on from the newest.
 """
 
 import contextlib
+import hashlib
 import json
 import pickle
 import tempfile
@@ -122,9 +123,8 @@ def fit_on_workers(
         except ray.train.TrainingFailedError as error:
             raise _lost(error, workers) from error
         except UpstreamError as error:
-            raise WorkerLostError(
-                f"Ray lost the run {workers.run_id} ({type(error).__name__}). Submit it again."
-            ) from error
+            text = f"Ray lost the run {workers.run_id} ({type(error).__name__}). Submit it again with its --run-id."
+            raise WorkerLostError(text) from error
     if failed:
         raise failed[0]
     best = max(result.best_checkpoints, key=lambda pair: pair[1]["rank"])[0] if result.best_checkpoints else None
@@ -173,11 +173,9 @@ def _claim(storage: fs.FileSystem, folder: str, fingerprint: str) -> None:
 
 
 def _fingerprint(model: GradientRecommender, data: TrainingData, seed: int, workers: Workers) -> str:
-    import hashlib
-
     digest = hashlib.sha256(f"{model.name_in_registry} {model.config!r} {seed} {workers.count}".encode())
-    for history in data.histories:
-        digest.update(len(history).to_bytes(8, "little") + history.tobytes())
+    for history, ratings in zip(data.histories, data.ratings, strict=True):
+        digest.update(len(history).to_bytes(8, "little") + history.tobytes() + ratings.tobytes())
     return digest.hexdigest()
 
 
@@ -247,6 +245,8 @@ def _work(given: dict[str, Any]) -> None:
                 variable.assign(value)
             progress = Progress.from_json(json.loads(Path(folder, _PROGRESS).read_text()))
         tell(StageEvent(model.name_in_registry, f"going on after epoch {progress.epoch}"))
+        if progress.is_last:  # trained, and cut off before it was published
+            ray.train.report(progress.as_json() | {"rank": 0.0})
         return progress
 
     def tell(event: StageEvent | EpochEvent | TastemakerJobsError) -> None:
@@ -312,7 +312,8 @@ def _arrays(path: Path) -> list[Any]:
 
 
 def _lost(error: Exception, workers: Workers) -> WorkerLostError:
+    last = [line for line in str(error).splitlines() if line.strip()][-1].strip()
     return WorkerLostError(
-        f"workers were lost {workers.retries + 1} times in the run {workers.run_id}: {str(error).splitlines()[0][:300]}"
-        " Is memory short? Submit it again with its --run-id to go on from its last checkpoint."
+        f"workers were lost {workers.retries + 1} times in the run {workers.run_id}; the last one said: {last[:300]}\n"
+        "Is memory or the disk full? Submit it again with its --run-id to go on from its last checkpoint."
     )
