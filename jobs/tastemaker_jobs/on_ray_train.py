@@ -8,6 +8,7 @@ id again, after the driver or the cluster died, goes on from the newest.
 import contextlib
 import hashlib
 import json
+import logging
 import pickle
 import tempfile
 import threading
@@ -96,6 +97,7 @@ def fit_on_workers(
     context = ray.data.DataContext.get_current()
     # Of Ray 2.60 the second reader takes 10 s to list one small file, on two cores, where the first takes 1 s.
     context.use_datasource_v2, context.enable_progress_bars = False, False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)  # else it tells of each file how it reads it
     with _events(report, failed) as events:
         trainer = TensorflowTrainer(
             _work,
