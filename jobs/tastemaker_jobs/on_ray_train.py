@@ -132,6 +132,8 @@ def fit_on_workers(
     best = max(result.best_checkpoints, key=lambda pair: pair[1]["rank"])[0] if result.best_checkpoints else None
     if best is None:
         raise WorkerLostError(f"The run {workers.run_id} left no checkpoint. Submit it again.")
+    kept = {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints}
+    _tidy(storage, folder, kept | ({Path(result.checkpoint.path).name} if result.checkpoint else set()))
     with best.as_directory() as found:
         model.set_weights(_arrays(Path(found, _WEIGHTS)))
     model.epoch_ended()
@@ -197,6 +199,13 @@ def _write_shards(data: TrainingData, count: int, storage: fs.FileSystem, folder
         with storage.open_output_stream(paths[-1]) as stream:
             pq.write_table(pa.table({"user": mine, **columns}), stream, row_group_size=10_000)
     return paths
+
+
+def _tidy(storage: fs.FileSystem, folder: str, kept: set[str]) -> None:
+    """Delete the checkpoints that a killed worker or driver had written, and Ray had not taken note of."""
+    for found in storage.get_file_info(fs.FileSelector(folder)):
+        if found.base_name.startswith("checkpoint_") and found.base_name not in kept:
+            storage.delete_dir(found.path)
 
 
 def _work(given: dict[str, Any]) -> None:
