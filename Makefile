@@ -48,11 +48,15 @@ type: $(READY) ## mypy, strict
 
 .PHONY: check
 check: lint type ## the quick part of the tests, with lint and type: under three minutes
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not faults"
 
 .PHONY: test
-test: lint type ## every test, with lint and type: under fifteen minutes
-	$(BIN)/pytest
+test: lint type ## the tests, with lint and type: under fifteen minutes
+	$(BIN)/pytest -m "not faults"
+
+.PHONY: test-faults
+test-faults: $(READY) ## the tests that kill whole clusters and wait for what comes back: minutes each
+	$(BIN)/pytest -m faults
 
 .PHONY: bench
 bench: $(READY) ## measure speed beside a reference and write docs/benchmarks.md

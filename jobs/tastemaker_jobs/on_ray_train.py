@@ -203,7 +203,8 @@ def _write_shards(data: TrainingData, count: int, storage: fs.FileSystem, folder
 
 def _tidy(storage: fs.FileSystem, folder: str, kept: set[str]) -> None:
     """Delete the checkpoints that a killed worker or driver had written, and Ray had not taken note of."""
-    for found in storage.get_file_info(fs.FileSelector(folder)):
+    folders = [found for found in storage.get_file_info(fs.FileSelector(folder)) if found.type == fs.FileType.Directory]
+    for found in folders:
         if found.base_name.startswith("checkpoint_") and found.base_name not in kept:
             storage.delete_dir(found.path)
 
