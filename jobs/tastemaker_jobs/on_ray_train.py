@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import pickle
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -101,7 +100,7 @@ def fit_on_workers(
     with _events(report, failed) as events:
         trainer = TensorflowTrainer(
             _work,
-            train_loop_config={"shared": ray.put(pickle.dumps(shared)), "events": events},
+            train_loop_config={"shared": ray.put(shared), "events": events},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=workers.count,
                 use_gpu=workers.gpu,
@@ -211,7 +210,7 @@ def _tidy(storage: fs.FileSystem, folder: str, kept: set[str]) -> None:
 
 def _work(given: dict[str, Any]) -> None:
     """One worker. Runs in a process of its own, in which TensorFlow starts."""
-    shared = pickle.loads(ray.get(given["shared"]))  # noqa: S301  # written by our own driver
+    shared = ray.get(given["shared"])
     from tastemaker_jobs.training.speed import set_speed
     from tastemaker_jobs.training.validation import score_function
     from tastemaker_jobs.training.workers import Progress, Together, descend_together

@@ -30,6 +30,7 @@ __all__ = [
     "Spread",
     "as_json",
     "checked_folds",
+    "of_fold",
     "run_fold",
     "spread",
     "summed_confusion",
@@ -125,8 +126,7 @@ def run_fold(request: FoldRequest, report: Report) -> Fold:
     from tastemaker_jobs.training.learning import learn_split
     from tastemaker_jobs.training.settings import config_of
 
-    def named(event: StageEvent | EpochEvent) -> None:  # so that folds side by side are told apart
-        report(dataclasses.replace(event, model=f"{event.model}, fold {request.number + 1}"))
+    named = of_fold(report, request.number)
 
     split, kind = checked_folds(request)[request.number], model_class(request.model)
     features = read_features(request.data)
@@ -144,6 +144,20 @@ def run_fold(request: FoldRequest, report: Report) -> Fold:
         for name, of_model in lists.items()
     }
     return Fold(request.number, figures, learnt.trained.epochs, learnt.trained.seconds)
+
+
+def of_fold(report: Report, number: int) -> Report:
+    """The same listener, told of which fold each event is: folds run side by side.
+
+    Args:
+        report: Told of stages and epochs.
+        number: From 0.
+    """
+
+    def named(event: StageEvent | EpochEvent) -> None:
+        report(dataclasses.replace(event, model=f"{event.model}, fold {number + 1}"))
+
+    return named
 
 
 def spread(folds: Sequence[Fold]) -> dict[str, list[Spread]]:

@@ -1,6 +1,5 @@
 """K-fold cross-validation of an image classifier: classes spread evenly over the folds."""
 
-import dataclasses
 from collections import Counter
 from typing import Any
 
@@ -9,8 +8,8 @@ from tastemaker_jobs.data.folds import stratified_folds
 from tastemaker_jobs.data.labelled_images import LabelledImages, hold_out, read_labelled_images
 from tastemaker_jobs.errors import DataError, LeakageError, TooFewRatingsError
 from tastemaker_jobs.evaluation.classification import judge_labels
-from tastemaker_jobs.evaluation.cross_validation import Confusion, Fold, FoldRequest
-from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
+from tastemaker_jobs.evaluation.cross_validation import Confusion, Fold, FoldRequest, of_fold
+from tastemaker_jobs.training.progress import Report
 
 __all__ = ["check_image_folds", "run_image_fold"]
 
@@ -51,8 +50,7 @@ def run_image_fold(request: FoldRequest, report: Report) -> Fold:
     from tastemaker_jobs.training.image_run import learn_images
     from tastemaker_jobs.training.settings import config_of
 
-    def named(event: StageEvent | EpochEvent) -> None:  # so that folds side by side are told apart
-        report(dataclasses.replace(event, model=f"{event.model}, fold {request.number + 1}"))
+    named = of_fold(report, request.number)
 
     kind: Any = classifier_class(request.model)
     train, valid, test = _folds(request, _images(request.data))[request.number]

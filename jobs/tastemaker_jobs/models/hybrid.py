@@ -55,6 +55,7 @@ class Hybrid(Recommender):
 
     name_in_registry = "hybrid"
     config_class = HybridConfig
+    descends = True
 
     def __init__(
         self, config: HybridConfig, *, item_count: int, seed: int, parts: Mapping[str, Recommender], heavy: int

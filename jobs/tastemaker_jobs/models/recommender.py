@@ -119,6 +119,8 @@ class Recommender(keras.Model, abc.ABC):
     """What `tune` may try, by setting."""
     explains: ClassVar[bool] = True
     """Whether the signature `explain` makes sense: it does unless the history decides nothing."""
+    descends: ClassVar[bool] = False
+    """Whether it, or a part of it, is trained by gradient descent, so that workers can share the training."""
     fit_with: "Fit | None" = None
     """What descends the gradient, in place of the loop in this process; of no use to a model without one."""
     encodes: ClassVar[bool] = False
@@ -228,6 +230,8 @@ class Recommender(keras.Model, abc.ABC):
 
 class GradientRecommender(Recommender):
     """A recommender trained by gradient descent: it makes examples and has a loss, the training loop does the rest."""
+
+    descends = True
 
     def epoch_ended(self) -> None:
         """Called when the steps of an epoch are done, before the model is asked for scores."""

@@ -1,9 +1,6 @@
 """The report as HTML: gives the template what it draws. All styles, charts and pictures are inside the one file."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-import jinja2
 
 from tastemaker_jobs.evaluation.assessment import Assessment
 from tastemaker_jobs.evaluation.beyond_accuracy import MEANINGS
@@ -14,10 +11,10 @@ from tastemaker_jobs.publishing.training_records import Epoch
 from tastemaker_jobs.reporting.catalogue import Catalogue
 from tastemaker_jobs.reporting.charts import COLOURS, curves_of, interval_chart
 from tastemaker_jobs.reporting.examples import example_users
+from tastemaker_jobs.reporting.templates import template
 
 __all__ = ["render_report"]
 
-_FOLDER = Path(__file__).parent
 _METRICS_COMPARED = 2  # a table of all pairs each; metrics.json has the others
 
 
@@ -42,10 +39,7 @@ def render_report(
         (segment, interval_chart([(model.name, model.segments[row]) for model in judged], top=top))
         for row, segment in enumerate(assessment.segments)
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         a=assessment,
         catalogue=catalogue,
         checks=CHECKS,

@@ -1,13 +1,11 @@
 """The report of a cross-validation as one HTML file that opens offline."""
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import jinja2
 
 from tastemaker_jobs.evaluation.cross_validation import Fold, FoldRequest, spread, summed_confusion
 from tastemaker_jobs.evaluation.metrics import Figure
 from tastemaker_jobs.reporting.charts import IntervalChart, interval_chart
+from tastemaker_jobs.reporting.templates import template
 
 __all__ = ["render_folds"]
 
@@ -20,13 +18,7 @@ def render_folds(request: FoldRequest, folds: Sequence[Fold]) -> str:
         folds: All of them, in order.
     """
     confusion = summed_confusion(folds)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("folds.html.j2").render(
+    return template("folds.html.j2").render(
         by_fold=_by_fold(request.model, folds),
         confusion=confusion,
         folds=folds,

@@ -1,11 +1,9 @@
 """The report of image classifiers as one HTML file that opens offline."""
 
 from collections.abc import Sequence
-from pathlib import Path
-
-import jinja2
 
 from tastemaker_jobs.evaluation.classification import Classified
+from tastemaker_jobs.reporting.templates import template
 
 __all__ = ["render_images"]
 
@@ -17,10 +15,4 @@ def render_images(judged: Sequence[Classified], *, dataset: str) -> str:
         judged: Baselines and models.
         dataset: What the test images are called.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    return environment.get_template("images.html.j2").render(judged=judged, dataset=dataset)
+    return template("images.html.j2").render(judged=judged, dataset=dataset)

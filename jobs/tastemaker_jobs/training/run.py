@@ -10,7 +10,7 @@ from tastemaker_jobs.evaluation.protocol import test_questions, validation_quest
 from tastemaker_jobs.evaluation.served import SavedModel
 from tastemaker_jobs.models import IMAGE_CLASSIFIERS, model_class
 from tastemaker_jobs.models.contract import CONTRACT_VERSION
-from tastemaker_jobs.models.recommender import Fit, GradientRecommender, Recommender
+from tastemaker_jobs.models.recommender import Fit
 from tastemaker_jobs.models.signatures import export_saved_model
 from tastemaker_jobs.publishing.manifests import as_toml, data_window, metrics, new_manifest, numbered
 from tastemaker_jobs.publishing.training_records import Epoch, write_training_record
@@ -44,7 +44,7 @@ def train_and_publish(request: TrainingRequest, report: Report, *, fit: Fit | No
     check_writable(request.model_dir)
     kind = model_class(request.model)
     config = config_of(kind, request.settings)
-    if fit is not None and not _descends(kind):
+    if fit is not None and not kind.descends:
         raise ConfigError(f"{request.model} is computed, not trained step by step: --workers cannot share it.")
     split = read_split(request.data)
     check_split(split)
@@ -88,7 +88,3 @@ def train_and_publish(request: TrainingRequest, report: Report, *, fit: Fit | No
         report(StageEvent(request.model, "publishing"))
         published = draft.publish(numbered(manifest, draft.folder, request.model_dir))
         return TrainingResult(request.model, published, learnt.trained, figures, baselines)
-
-
-def _descends(kind: type[Recommender]) -> bool:
-    return issubclass(kind, GradientRecommender) or kind.name_in_registry == "hybrid"
