@@ -22,29 +22,30 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tastemaker/v1/recommendation_service.proto\x12\rtastemaker.v1\"]\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12\x13\n\x0bmax_results\x18\x03 \x01(\x05\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x7f\n\x0fRecommendedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12!\n\x04tier\x18\x03 \x01(\x0e\x32\x13.tastemaker.v1.Tier\x12)\n\x06reason\x18\x04 \x01(\x0e\x32\x19.tastemaker.v1.ItemReason\"p\n\nTierReport\x12!\n\x04tier\x18\x01 \x01(\x0e\x32\x13.tastemaker.v1.Tier\x12+\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.tastemaker.v1.TierOutcome\x12\x12\n\nitem_count\x18\x03 \x01(\x05\"\xc5\x01\n\x11RecommendResponse\x12-\n\x05items\x18\x01 \x03(\x0b\x32\x1e.tastemaker.v1.RecommendedItem\x12!\n\x04tier\x18\x02 \x01(\x0e\x32\x13.tastemaker.v1.Tier\x12/\n\x0ctier_reports\x18\x03 \x03(\x0b\x32\x19.tastemaker.v1.TierReport\x12\x19\n\x11\x61ttribution_token\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t*Y\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fTIER_LIVE_MODEL\x10\x01\x12\x14\n\x10TIER_PRECOMPUTED\x10\x02\x12\x10\n\x0cTIER_POPULAR\x10\x03*\x8f\x02\n\x0bTierOutcome\x12\x1c\n\x18TIER_OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11TIER_OUTCOME_USED\x10\x01\x12\x1b\n\x17TIER_OUTCOME_NOT_NEEDED\x10\x02\x12\x1b\n\x17TIER_OUTCOME_NO_HISTORY\x10\x03\x12\x16\n\x12TIER_OUTCOME_EMPTY\x10\x04\x12\x1a\n\x16TIER_OUTCOME_TIMED_OUT\x10\x05\x12%\n!TIER_OUTCOME_SKIPPED_FOR_DEADLINE\x10\x06\x12\x1c\n\x18TIER_OUTCOME_UNAVAILABLE\x10\x07\x12\x18\n\x14TIER_OUTCOME_NO_LIST\x10\x08*\x85\x01\n\nItemReason\x12\x1b\n\x17ITEM_REASON_UNSPECIFIED\x10\x00\x12#\n\x1fITEM_REASON_RANKED_FROM_HISTORY\x10\x01\x12\x1c\n\x18ITEM_REASON_IN_USER_LIST\x10\x02\x12\x17\n\x13ITEM_REASON_POPULAR\x10\x03\x32g\n\x15RecommendationService\x12N\n\tRecommend\x12\x1f.tastemaker.v1.RecommendRequest\x1a .tastemaker.v1.RecommendResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*tastemaker/v1/recommendation_service.proto\x12\rtastemaker.v1\x1a\x1egoogle/protobuf/duration.proto\"\x7f\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12\x13\n\x0bmax_results\x18\x03 \x01(\x05\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0f\n\x07item_id\x18\x05 \x01(\t\x12\x0f\n\x07segment\x18\x06 \x01(\t\"\x7f\n\x0fRecommendedItem\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12!\n\x04tier\x18\x03 \x01(\x0e\x32\x13.tastemaker.v1.Tier\x12)\n\x06reason\x18\x04 \x01(\x0e\x32\x19.tastemaker.v1.ItemReason\"\xb6\x01\n\nTierReport\x12!\n\x04tier\x18\x01 \x01(\x0e\x32\x13.tastemaker.v1.Tier\x12+\n\x07outcome\x18\x02 \x01(\x0e\x32\x1a.tastemaker.v1.TierOutcome\x12\x12\n\nitem_count\x18\x03 \x01(\x05\x12\x17\n\x0flist_generation\x18\x04 \x01(\x03\x12+\n\x08list_age\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc5\x01\n\x11RecommendResponse\x12-\n\x05items\x18\x01 \x03(\x0b\x32\x1e.tastemaker.v1.RecommendedItem\x12!\n\x04tier\x18\x02 \x01(\x0e\x32\x13.tastemaker.v1.Tier\x12/\n\x0ctier_reports\x18\x03 \x03(\x0b\x32\x19.tastemaker.v1.TierReport\x12\x19\n\x11\x61ttribution_token\x18\x04 \x01(\t\x12\x12\n\nrequest_id\x18\x05 \x01(\t*Y\n\x04Tier\x12\x14\n\x10TIER_UNSPECIFIED\x10\x00\x12\x13\n\x0fTIER_LIVE_MODEL\x10\x01\x12\x14\n\x10TIER_PRECOMPUTED\x10\x02\x12\x10\n\x0cTIER_POPULAR\x10\x03*\x8f\x02\n\x0bTierOutcome\x12\x1c\n\x18TIER_OUTCOME_UNSPECIFIED\x10\x00\x12\x15\n\x11TIER_OUTCOME_USED\x10\x01\x12\x1b\n\x17TIER_OUTCOME_NOT_NEEDED\x10\x02\x12\x1b\n\x17TIER_OUTCOME_NO_HISTORY\x10\x03\x12\x16\n\x12TIER_OUTCOME_EMPTY\x10\x04\x12\x1a\n\x16TIER_OUTCOME_TIMED_OUT\x10\x05\x12%\n!TIER_OUTCOME_SKIPPED_FOR_DEADLINE\x10\x06\x12\x1c\n\x18TIER_OUTCOME_UNAVAILABLE\x10\x07\x12\x18\n\x14TIER_OUTCOME_NO_LIST\x10\x08*\xa6\x01\n\nItemReason\x12\x1b\n\x17ITEM_REASON_UNSPECIFIED\x10\x00\x12#\n\x1fITEM_REASON_RANKED_FROM_HISTORY\x10\x01\x12\x1c\n\x18ITEM_REASON_IN_USER_LIST\x10\x02\x12\x17\n\x13ITEM_REASON_POPULAR\x10\x03\x12\x1f\n\x1bITEM_REASON_SIMILAR_TO_ITEM\x10\x04\x32g\n\x15RecommendationService\x12N\n\tRecommend\x12\x1f.tastemaker.v1.RecommendRequest\x1a .tastemaker.v1.RecommendResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tastemaker.v1.recommendation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TIER']._serialized_start=599
-  _globals['_TIER']._serialized_end=688
-  _globals['_TIEROUTCOME']._serialized_start=691
-  _globals['_TIEROUTCOME']._serialized_end=962
-  _globals['_ITEMREASON']._serialized_start=965
-  _globals['_ITEMREASON']._serialized_end=1098
-  _globals['_RECOMMENDREQUEST']._serialized_start=61
-  _globals['_RECOMMENDREQUEST']._serialized_end=154
-  _globals['_RECOMMENDEDITEM']._serialized_start=156
-  _globals['_RECOMMENDEDITEM']._serialized_end=283
-  _globals['_TIERREPORT']._serialized_start=285
-  _globals['_TIERREPORT']._serialized_end=397
-  _globals['_RECOMMENDRESPONSE']._serialized_start=400
-  _globals['_RECOMMENDRESPONSE']._serialized_end=597
-  _globals['_RECOMMENDATIONSERVICE']._serialized_start=1100
-  _globals['_RECOMMENDATIONSERVICE']._serialized_end=1203
+  _globals['_TIER']._serialized_start=736
+  _globals['_TIER']._serialized_end=825
+  _globals['_TIEROUTCOME']._serialized_start=828
+  _globals['_TIEROUTCOME']._serialized_end=1099
+  _globals['_ITEMREASON']._serialized_start=1102
+  _globals['_ITEMREASON']._serialized_end=1268
+  _globals['_RECOMMENDREQUEST']._serialized_start=93
+  _globals['_RECOMMENDREQUEST']._serialized_end=220
+  _globals['_RECOMMENDEDITEM']._serialized_start=222
+  _globals['_RECOMMENDEDITEM']._serialized_end=349
+  _globals['_TIERREPORT']._serialized_start=352
+  _globals['_TIERREPORT']._serialized_end=534
+  _globals['_RECOMMENDRESPONSE']._serialized_start=537
+  _globals['_RECOMMENDRESPONSE']._serialized_end=734
+  _globals['_RECOMMENDATIONSERVICE']._serialized_start=1270
+  _globals['_RECOMMENDATIONSERVICE']._serialized_end=1373
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -32,6 +35,7 @@ class ItemReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ITEM_REASON_RANKED_FROM_HISTORY: _ClassVar[ItemReason]
     ITEM_REASON_IN_USER_LIST: _ClassVar[ItemReason]
     ITEM_REASON_POPULAR: _ClassVar[ItemReason]
+    ITEM_REASON_SIMILAR_TO_ITEM: _ClassVar[ItemReason]
 TIER_UNSPECIFIED: Tier
 TIER_LIVE_MODEL: Tier
 TIER_PRECOMPUTED: Tier
@@ -49,18 +53,23 @@ ITEM_REASON_UNSPECIFIED: ItemReason
 ITEM_REASON_RANKED_FROM_HISTORY: ItemReason
 ITEM_REASON_IN_USER_LIST: ItemReason
 ITEM_REASON_POPULAR: ItemReason
+ITEM_REASON_SIMILAR_TO_ITEM: ItemReason
 
 class RecommendRequest(_message.Message):
-    __slots__ = ("user_id", "surface", "max_results", "request_id")
+    __slots__ = ("user_id", "surface", "max_results", "request_id", "item_id", "segment")
     USER_ID_FIELD_NUMBER: _ClassVar[int]
     SURFACE_FIELD_NUMBER: _ClassVar[int]
     MAX_RESULTS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ITEM_ID_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
     user_id: str
     surface: str
     max_results: int
     request_id: str
-    def __init__(self, user_id: _Optional[str] = ..., surface: _Optional[str] = ..., max_results: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    item_id: str
+    segment: str
+    def __init__(self, user_id: _Optional[str] = ..., surface: _Optional[str] = ..., max_results: _Optional[int] = ..., request_id: _Optional[str] = ..., item_id: _Optional[str] = ..., segment: _Optional[str] = ...) -> None: ...
 
 class RecommendedItem(_message.Message):
     __slots__ = ("item_id", "score", "tier", "reason")
@@ -75,14 +84,18 @@ class RecommendedItem(_message.Message):
     def __init__(self, item_id: _Optional[str] = ..., score: _Optional[float] = ..., tier: _Optional[_Union[Tier, str]] = ..., reason: _Optional[_Union[ItemReason, str]] = ...) -> None: ...
 
 class TierReport(_message.Message):
-    __slots__ = ("tier", "outcome", "item_count")
+    __slots__ = ("tier", "outcome", "item_count", "list_generation", "list_age")
     TIER_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     ITEM_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LIST_GENERATION_FIELD_NUMBER: _ClassVar[int]
+    LIST_AGE_FIELD_NUMBER: _ClassVar[int]
     tier: Tier
     outcome: TierOutcome
     item_count: int
-    def __init__(self, tier: _Optional[_Union[Tier, str]] = ..., outcome: _Optional[_Union[TierOutcome, str]] = ..., item_count: _Optional[int] = ...) -> None: ...
+    list_generation: int
+    list_age: _duration_pb2.Duration
+    def __init__(self, tier: _Optional[_Union[Tier, str]] = ..., outcome: _Optional[_Union[TierOutcome, str]] = ..., item_count: _Optional[int] = ..., list_generation: _Optional[int] = ..., list_age: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RecommendResponse(_message.Message):
     __slots__ = ("items", "tier", "tier_reports", "attribution_token", "request_id")
