@@ -108,7 +108,7 @@ def _image_cnn() -> tuple[str, Any, Any]:
 
     rng = np.random.default_rng(_SEED)
     pixels = rng.integers(0, 256, (_IMAGES, 32, 32, 3), dtype=np.uint8)
-    pictures = Pictures(pixels, rng.integers(0, 10, _IMAGES, dtype=np.int32))
+    pictures = Pictures(pixels, rng.integers(0, 10, _IMAGES, dtype=np.int32), 10)
     return f"image_cnn, {_IMAGES:,} images", ImageCnn(ImageCnnConfig(), class_count=10, seed=_SEED), pictures
 
 

@@ -107,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
         help="train and judge a model on K folds of the users or images, the baselines on the same folds",
     )
     _models(crossval, f"one of {', '.join(MODEL_NAMES)}")
+    _workers(crossval)
     crossval.add_argument(
         "--train", type=Path, metavar="FILE", help="the same as --ratings; of image_cnn, Parquet with id, image, label"
     )
@@ -153,7 +154,7 @@ def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]
             parser.error("--valid goes with --train")
         if arguments["train"] and arguments["protocol"]:
             parser.error("--protocol splits --ratings; with --train nothing is split")
-    if command == "train":
+    if command in ("crossval", "train"):
         _check_workers(parser, arguments)
     if command == "train" and arguments["out"] and len(models) > 1:
         parser.error("--out is the folder of one model; for several, give --models-dir")
@@ -165,10 +166,15 @@ def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]
         parser.error(f"{command}: one model at a time")
 
 
-def _workers(train: argparse.ArgumentParser) -> None:
-    group = train.add_argument_group("several workers for one model")
-    group.add_argument("--workers", type=_whole(1), metavar="N", help="train on N Ray workers that share the data")
-    group.add_argument("--gpu", action="store_true", help="one GPU for each worker")
+def _workers(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("several workers for one model")
+    group.add_argument(
+        "--workers", type=_whole(1), metavar="N", help="train each model on N Ray workers that share the data"
+    )
+    group.add_argument("--gpu", action="store_true", help="one GPU for each worker, or as --gpus-per-worker says")
+    group.add_argument(
+        "--gpus-per-worker", type=_whole(1), default=1, metavar="G", help="each worker is G processes of a GPU each"
+    )
     group.add_argument("--cores", type=_whole(1), default=1, metavar="C", help="of each worker (default: 1)")
     group.add_argument(
         "--storage",
@@ -192,6 +198,8 @@ def _check_workers(parser: argparse.ArgumentParser, arguments: dict[str, Any]) -
             if arguments[name]:
                 parser.error(f"--{name.replace('_', '-')} goes with --workers")
         return
+    if arguments["gpus_per_worker"] > 1 and not arguments["gpu"]:
+        parser.error("--gpus-per-worker goes with --gpu")
     if not arguments["use_ray"]:
         parser.error("--workers are Ray's: leave --no-ray out")
     run_id = arguments["run_id"]

@@ -106,6 +106,7 @@ def _crossval(arguments: dict[str, Any]) -> None:
         out=arguments["out"],
         use_ray=arguments["use_ray"],
         address=arguments["address"],
+        workers=_workers(arguments),
     )
 
 
@@ -163,7 +164,8 @@ def _workers(arguments: dict[str, Any]) -> Any:
 
     names = ("storage", "gpu", "cores", "checkpoint_every", "mixed_precision", "xla")
     run_id = arguments["run_id"] or time.strftime("%Y%m%d-%H%M%S")
-    return Workers(arguments["workers"], run_id=run_id, **{name: arguments[name] for name in names})
+    count = arguments["workers"] * arguments["gpus_per_worker"]  # a process has one GPU
+    return Workers(count, run_id=run_id, **{name: arguments[name] for name in names})
 
 
 def _files(arguments: dict[str, Any]) -> Any:

@@ -14,9 +14,9 @@ from ray.exceptions import RayTaskError
 from ray.util.queue import Empty, Queue
 
 from tastemaker_jobs.errors import TastemakerJobsError, WorkerLostError
-from tastemaker_jobs.ray_cluster import connected, cores_of_a_node
+from tastemaker_jobs.ray_cluster import connected, cores_of_a_node, room_for
 from tastemaker_jobs.training.progress import Report
-from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
+from tastemaker_jobs.training.request import TrainingRequest, TrainingResult, Workers
 
 __all__ = ["map_on_ray", "train_on_ray"]
 
@@ -49,6 +49,7 @@ def map_on_ray(
     report: Report,
     retries: int = _RETRIES,
     done: Callable[[Argument, Answer], None] = lambda _, __: None,
+    workers: Workers | None = None,
 ) -> list[Answer]:
     """Call a function once for each argument, each call on its share of a node's cores. One that fails stops no other.
 
@@ -59,6 +60,7 @@ def map_on_ray(
         report: Told of all calls' stages and epochs.
         retries: How often a call starts again when its worker was lost. An error of its own would only come again.
         done: Told of each answer as it comes, with its argument.
+        workers: Whom each call asks for by itself; it takes no cores, and as many calls run as there is room for.
 
     Returns:
         The answers, in the order of the arguments.
@@ -68,15 +70,22 @@ def map_on_ray(
         WorkerLostError: A worker died, and those that took its place as well.
         TastemakerJobsError: A call failed; the others had their end first.
     """
-    with connected(address):
+    with connected(address, spare_cores=1 if workers else 0):
         events = Queue(actor_options={"num_cpus": 0})
         cores = max(1, min(_MAX_CORES, cores_of_a_node() // len(arguments)))
-        # On a shared cluster a call keeps to what it asked for. On a Ray of our own, it may use what others leave idle.
-        variables = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"} if address else {}
-        task = ray.remote(num_cpus=cores, max_retries=retries, runtime_env={"env_vars": variables})(_run)
+        at_once = room_for(workers.count, cores=workers.cores, gpus=int(workers.gpu)) if workers else len(arguments)
+        # A call keeps to the cores that it asked for: with more threads than that, calls only wait for each other.
+        variables = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}
+        task = ray.remote(num_cpus=0 if workers else cores, max_retries=retries, runtime_env={"env_vars": variables})(
+            _run
+        )
         try:
-            waiting = answers = [task.remote(function, argument, events) for argument in arguments]
-            while waiting:
+            answers: list[ray.ObjectRef] = []
+            waiting: list[ray.ObjectRef] = []
+            while waiting or len(answers) < len(arguments):
+                while len(waiting) < at_once and len(answers) < len(arguments):
+                    answers.append(task.remote(function, arguments[len(answers)], events))
+                    waiting.append(answers[-1])
                 ready, waiting = ray.wait(waiting, timeout=0.2)
                 _drain(events, report)
                 for answer in ready:

@@ -1,19 +1,23 @@
 """Data-parallel training with Ray Train: workers, their shards, checkpoints. What a worker does knows no Ray.
 
-The driver writes each worker's users to a Parquet file, which the worker streams through Ray Data: no worker holds more
-than its share. Checkpoints go to a folder or a bucket, the newest and the best are kept; who submits a run of the same
-id again, after the driver or the cluster died, goes on from the newest.
+The driver writes each worker's users or images to a Parquet file, which the worker streams through Ray Data: no worker
+holds more than its share. Checkpoints go to a folder or a bucket, the newest and the best are kept; who submits a run
+of the same id again, after the driver or the cluster died, goes on from the newest.
 """
 
 import contextlib
+import dataclasses
+import functools
 import hashlib
+import itertools
 import json
 import logging
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -27,65 +31,79 @@ from ray.train.tensorflow import TensorflowTrainer
 from ray.util.queue import Empty, Queue
 
 from tastemaker_jobs.errors import DataError, TastemakerJobsError, TooFewRatingsError, WorkerLostError
-from tastemaker_jobs.models.recommender import GradientRecommender
-from tastemaker_jobs.models.training_data import TrainingData
+from tastemaker_jobs.evaluation.cross_validation import Fold, FoldRequest
+from tastemaker_jobs.models.recommender import Judge
 from tastemaker_jobs.ray_cluster import check_fits
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 from tastemaker_jobs.training.request import Trained, Workers
-from tastemaker_jobs.training.validation import Validation
 
-__all__ = ["check_storage", "fit_on_workers"]
+__all__ = ["FoldOnWorkers", "check_storage", "fit_on_workers"]
 
-_COLUMNS = ("histories", "weights", "ratings", "timestamps")
+_ROW = "row"
+_GROUP = 10_000  # rows at a time
 _RUN, _WEIGHTS, _OPTIMIZER, _PROGRESS = "run.json", "weights.npz", "optimizer.npz", "progress.json"
 
 
+class Shareable(Protocol):
+    """Training data of N rows that can be dealt to workers."""
+
+    unit: Any
+    """What a row is, in the plural."""
+    sizes: Any
+    """How much work each row is, [N]."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def columns(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Rows as columns of a table."""
+
+    def without_rows(self) -> "Shareable":
+        """What a worker must know besides its rows."""
+
+    def with_columns(self, columns: Mapping[str, Sequence[pa.Scalar]]) -> "Shareable":
+        """Rows out of the columns of a table."""
+
+
 def fit_on_workers(
-    model: GradientRecommender,
-    data: TrainingData,
-    *,
-    validation: Validation,
-    seed: int,
-    report: Report,
-    workers: Workers,
+    model: Any, data: Shareable, *, validation: Judge, seed: int, report: Report, workers: Workers
 ) -> Trained:
     """Train a model on several workers; at the end it has the weights of its best epoch.
 
     Ray must be connected.
 
     Args:
-        model: With the weights to begin with.
-        data: Of all users.
+        model: A `Learner` with the weights to begin with; its class makes another one `for_data`.
+        data: Whole.
         validation: Decides when to stop.
         seed: With the number of workers it decides the order of examples.
         report: Told of each epoch.
         workers: How many, of what, and where their checkpoints go.
 
     Raises:
-        TooFewRatingsError: There are fewer users than workers.
+        TooFewRatingsError: There are fewer users or images than workers.
         ClusterTooSmallError: The cluster has not enough for so many workers.
         DataError: The storage cannot be written, or the run of that id is another one.
         WorkerLostError: Workers died more often than they may.
         TrainingDivergedError: The loss became NaN or infinite.
     """
     name = model.name_in_registry
-    if len(data.histories) < workers.count:
+    if len(data) < workers.count:
         raise TooFewRatingsError(
-            f"{name}: {len(data.histories)} users cannot be shared by {workers.count} workers. Ask for fewer --workers."
+            f"{name}: {len(data)} {data.unit} cannot be shared by {workers.count} workers. Ask for fewer --workers."
         )
     storage, root = check_storage(workers.storage)
     run = f"{workers.run_id}-{name}"
     folder = f"{root}/{run}"
     _claim(storage, folder, _fingerprint(model, data, seed, workers))
     check_fits(workers.count, cores=workers.cores, gpus=int(workers.gpu))
-    report(StageEvent(name, f"sharing users among {workers.count} workers"))
+    report(StageEvent(name, f"sharing {data.unit} among {workers.count} workers"))
     shards = _write_shards(data, workers.count, storage, f"{folder}/shards")
-    skeleton = TrainingData(data.vocabulary, (), (), (), (), data.features)
     shared = {
         "kind": type(model),
         "config": model.config,
         "weights": model.get_weights(),
-        "skeleton": skeleton,
+        "skeleton": data.without_rows(),
         "validation": validation,
         "seed": seed,
         "checkpoint_every": workers.checkpoint_every,
@@ -140,6 +158,22 @@ def fit_on_workers(
     return Trained(progress["epoch"], progress["best_epoch"], progress["best"], progress["seconds"])
 
 
+@dataclass(frozen=True)
+class FoldOnWorkers:
+    """One fold of a cross-validation as a Ray task that asks for workers of its own."""
+
+    one_fold: Callable[..., Fold]
+    """`run_fold` or `run_image_fold`."""
+    workers: Workers
+    """Whom each fold asks for."""
+
+    def __call__(self, request: FoldRequest, report: Report) -> Fold:
+        """See `one_fold`."""
+        run_id = f"{self.workers.run_id}-fold-{request.number + 1}"
+        workers = dataclasses.replace(self.workers, run_id=run_id)
+        return self.one_fold(request, report, fit=functools.partial(fit_on_workers, workers=workers))
+
+
 def check_storage(uri: str) -> tuple[fs.FileSystem, str]:
     """The file system of a URI or a path, and the path on it. Written to, to see that it can be.
 
@@ -175,28 +209,31 @@ def _claim(storage: fs.FileSystem, folder: str, fingerprint: str) -> None:
         stream.write(json.dumps({"fingerprint": fingerprint}).encode())
 
 
-def _fingerprint(model: GradientRecommender, data: TrainingData, seed: int, workers: Workers) -> str:
+def _fingerprint(model: Any, data: Shareable, seed: int, workers: Workers) -> str:
     digest = hashlib.sha256(f"{model.name_in_registry} {model.config!r} {seed} {workers.count}".encode())
-    for history, ratings in zip(data.histories, data.ratings, strict=True):
-        digest.update(len(history).to_bytes(8, "little") + history.tobytes() + ratings.tobytes())
+    for start in range(0, len(data), _GROUP):
+        for column in data.columns(range(start, min(start + _GROUP, len(data)))).values():
+            for value in column:
+                content = value if isinstance(value, bytes) else np.asarray(value).tobytes()
+                digest.update(len(content).to_bytes(8, "little") + content)
     return digest.hexdigest()
 
 
-def _write_shards(data: TrainingData, count: int, storage: fs.FileSystem, folder: str) -> list[str]:
-    """A file for each worker: users dealt from the one with the longest history, to and fro, so that all have alike."""
-    order = sorted(range(len(data.histories)), key=lambda user: (-len(data.histories[user]), user))
+def _write_shards(data: Shareable, count: int, storage: fs.FileSystem, folder: str) -> list[str]:
+    """A file for each worker: rows dealt from the one with most work, to and fro, so that all have alike."""
+    order = np.lexsort([np.arange(len(data)), -data.sizes])
     storage.create_dir(folder, recursive=True)
     paths = []
     for number in range(count):
-        mine = sorted(
-            user
-            for place, user in enumerate(order)
-            if number in (place % (2 * count), 2 * count - 1 - place % (2 * count))
-        )
-        columns = {name: [getattr(data, name)[user] for user in mine] for name in _COLUMNS}
+        place = np.arange(len(data)) % (2 * count)
+        mine = np.sort(order[(place == number) | (place == 2 * count - 1 - number)]).tolist()
         paths.append(f"{folder}/{number}-of-{count}.parquet")
-        with storage.open_output_stream(paths[-1]) as stream:
-            pq.write_table(pa.table({"user": mine, **columns}), stream, row_group_size=10_000)
+        groups = (mine[start : start + _GROUP] for start in range(0, len(mine), _GROUP))
+        tables = (pa.table({_ROW: rows, **data.columns(rows)}) for rows in groups)
+        first = next(tables)
+        with storage.open_output_stream(paths[-1]) as stream, pq.ParquetWriter(stream, first.schema) as writer:
+            for table in itertools.chain([first], tables):
+                writer.write_table(table)
     return paths
 
 
@@ -212,10 +249,9 @@ def _work(given: dict[str, Any]) -> None:
     """One worker. Runs in a process of its own, in which TensorFlow starts."""
     shared = ray.get(given["shared"])
     from tastemaker_jobs.training.speed import set_speed
-    from tastemaker_jobs.training.validation import score_function
     from tastemaker_jobs.training.workers import Progress, Together, descend_together
 
-    set_speed(mixed_precision=shared["mixed_precision"], xla=shared["xla"])
+    scale_loss = set_speed(mixed_precision=shared["mixed_precision"], xla=shared["xla"])
     context = ray.train.get_context()
     number, count = context.get_world_rank(), context.get_world_size()
     together = Together(number=number, count=count)  # first: a strategy wants TensorFlow untouched
@@ -224,11 +260,11 @@ def _work(given: dict[str, Any]) -> None:
     model = kind.for_data(config, data, seed=shared["seed"])
     model.set_weights(shared["weights"])
     validation = shared["validation"].part(number, count)
-    score_items = score_function(model)
+    judge = validation.scorer(model)
 
     def score() -> tuple[float, int]:
         model.epoch_ended()
-        return validation.score(score_items), len(validation)
+        return judge(), len(validation)
 
     def save(progress: Progress, value: float, optimizer: Any) -> None:
         # Of equals the first is the best, as without workers; where nothing can be told, the last.
@@ -275,21 +311,16 @@ def _work(given: dict[str, Any]) -> None:
             save=save,
             resume=resume,
             measure=validation.measure,
+            scale_loss=scale_loss,
         )
     except TastemakerJobsError as error:  # all workers have it, and would have it again: nothing to retry
         tell(error)
 
 
-def _shard(dataset: Any, skeleton: TrainingData) -> TrainingData:
-    """A worker's users, in the order of the file whatever the order in which blocks come."""
-    rows: dict[int, Sequence[Any]] = {}
-    for batch in dataset.iter_batches(batch_format="pyarrow"):
-        columns = [batch[name] for name in _COLUMNS]
-        for place, user in enumerate(batch["user"].to_pylist()):
-            rows[user] = [column[place].values.to_numpy() for column in columns]
-    found = zip(*(rows[user] for user in sorted(rows)), strict=True)
-    histories, weights, ratings, timestamps = map(tuple, found)
-    return TrainingData(skeleton.vocabulary, histories, weights, ratings, timestamps, skeleton.features)
+def _shard(dataset: Any, skeleton: Shareable) -> Shareable:
+    """A worker's rows, in the order of the file whatever the order in which blocks come."""
+    table = pa.concat_tables(dataset.iter_batches(batch_format="pyarrow", batch_size=None)).sort_by(_ROW)
+    return skeleton.with_columns({name: list(table[name]) for name in table.column_names if name != _ROW})
 
 
 @contextlib.contextmanager

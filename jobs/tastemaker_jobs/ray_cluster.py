@@ -11,7 +11,7 @@ from ray.exceptions import RayError as UpstreamError
 
 from tastemaker_jobs.errors import ClusterTooSmallError, RayStartError
 
-__all__ = ["check_fits", "connected", "cores_of_a_node"]
+__all__ = ["check_fits", "connected", "cores_of_a_node", "room_for"]
 
 _KNOCK_SECONDS = 5.0
 
@@ -47,6 +47,24 @@ def cores_of_a_node() -> int:
     """Of the smallest node that computes, so that a task of that many fits on any of them. 1 or more."""
     cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
     return min((count for count in cores if count), default=1)
+
+
+def room_for(workers: int, *, cores: int, gpus: int) -> int:
+    """For how many groups of workers, each with a core to read its data, the cluster has room. 1 or more.
+
+    Args:
+        workers: How many in a group.
+        cores: Of each.
+        gpus: Of each.
+
+    Raises:
+        ClusterTooSmallError: There is not even room for one.
+    """
+    check_fits(workers, cores=cores, gpus=gpus)
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    all_cores, all_gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
+    by_cores = all_cores // (workers * cores + 1)
+    return max(1, min(by_cores, all_gpus // (workers * gpus)) if gpus else by_cores)
 
 
 def check_fits(workers: int, *, cores: int, gpus: int) -> None:

@@ -50,7 +50,7 @@ def learned(seed, epochs=3, **settings):
     model = ImageCnn(config, class_count=3, seed=seed)
     rows = colours(60)
     pixels = decode_images(tf.constant([image for _, image, _ in rows]), height=32, width=32)[0].numpy()
-    data = Pictures(pixels, np.array([list(COLOURS).index(name) for *_, name in rows], np.int32))
+    data = Pictures(pixels, np.array([list(COLOURS).index(name) for *_, name in rows], np.int32), len(COLOURS))
     descend(model, data, score=lambda: float("nan"), seed=seed, report=lambda _: None)
     return model, data
 
@@ -259,6 +259,6 @@ def test_beats_chance_on_cifar_10():
     pixels = decode_images(tf.constant(table["image"].to_pylist()), height=32, width=32)[0].numpy()
     config = dataclasses.replace(ImageCnnConfig(), epochs=3)
     model = ImageCnn(config, class_count=10, seed=1)
-    data = Pictures(pixels[:2500], labels[:2500])
+    data = Pictures(pixels[:2500], labels[:2500], 10)
     descend(model, data, score=lambda: float("nan"), seed=1, report=lambda _: None)
     assert (np.argmax(model.logits(pixels[2500:]), axis=1) == labels[2500:]).mean() > 0.25

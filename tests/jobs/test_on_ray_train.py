@@ -1,18 +1,28 @@
 """`train --workers`: on a Ray of its own, with a worker killed, then the driver and the whole cluster, and resumed."""
 
+import json
 import sys
 import time
 
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tastemaker_jobs.cli import main
 from tastemaker_jobs.errors import ClusterTooSmallError, DataError, TooFewRatingsError
 from tastemaker_jobs.publishing.manifests import read_manifest
 from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
+from tastemaker_jobs.testing.synthetic_items import plain_image
 from tastemaker_jobs.training.request import Workers
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(500),
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning:ray"
+    ),  # Ray Data warns of settings of its own
+]
 pytest.importorskip("ray")
 
 
@@ -75,6 +85,33 @@ def test_a_killed_worker_is_replaced_and_a_killed_cluster_resumed(folder):
     assert read_manifest(folder / "models" / "autoencoder" / "1").metrics
     kept = [path for path in (folder / "runs" / "r-autoencoder").glob("checkpoint_*") if path.is_dir()]
     assert 1 <= len(kept) <= 2, "the newest and the best"
+
+
+def test_two_workers_train_an_image_classifier(tmp_path, capsys):
+    colours = {"red": (200, 40, 40), "blue": (40, 40, 200)}
+    names = [list(colours)[number % 2] for number in range(60)]
+    images = [plain_image(colours[name], height=8, width=8, seed=number) for number, name in enumerate(names)]
+    table = pa.table({"id": list(map(str, range(60))), "image": images, "label": names})
+    pq.write_table(table, tmp_path / "images.parquet")
+    argv = ["train", "image_cnn", "--train", f"{tmp_path}/images.parquet", "--models-dir", f"{tmp_path}/models"]
+    argv += ["--workers", "2", "--storage", f"{tmp_path}/runs", "--run-id", "r", "--epochs", "3"]
+    argv += ["--set", "height=8", "--set", "width=8", "--set", "filters=[8]", "--set", "batch_size=16"]
+    assert main(argv) == 0, capsys.readouterr().err
+    (figure,) = read_manifest(tmp_path / "models" / "image_cnn" / "1").metrics
+    assert (figure.name, figure.value) == ("accuracy", 1.0)
+    shards = sorted((tmp_path / "runs" / "r-image_cnn" / "shards").iterdir())
+    assert [pq.read_metadata(path).num_rows for path in shards] == [27, 27], "a tenth is held out"
+
+
+def test_folds_are_trained_by_workers_and_keep_their_checkpoints_apart(folder, tmp_path, capsys):
+    argv = ["crossval", "autoencoder", "--ratings", f"{folder}/ratings.csv", "--folds", "3", "--out", f"{tmp_path}/out"]
+    argv += ["--workers", "2", "--storage", f"{tmp_path}/runs", "--run-id", "cv", "--epochs", "2"]
+    assert main(argv) == 0, capsys.readouterr().err
+    found = json.loads((tmp_path / "out" / "crossval.json").read_text())
+    assert [fold["epochs"] for fold in found["folds"]] == [2, 2, 2]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.name.startswith("cv")) == [
+        f"cv-fold-{number}-autoencoder" for number in (1, 2, 3)
+    ]
 
 
 def test_what_workers_cannot_do_is_said_at_once(folder, tmp_path, capsys):

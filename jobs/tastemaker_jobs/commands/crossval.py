@@ -25,6 +25,7 @@ from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
 from tastemaker_jobs.reporting.render_folds import render_folds
 from tastemaker_jobs.training.progress import Report
+from tastemaker_jobs.training.request import Workers
 
 __all__ = ["crossval"]
 
@@ -39,6 +40,7 @@ def crossval(
     out: Path | None,
     use_ray: bool,
     address: str | None,
+    workers: Workers | None = None,
 ) -> None:
     """Per fold and over folds, the model beside the baselines.
 
@@ -51,6 +53,7 @@ def crossval(
         out: Folder for crossval.json, report.html, and finished folds, which are not run again.
         use_ray: Folds side by side as Ray tasks, or one after the other in this process.
         address: Of a running Ray cluster.
+        workers: Who shares each fold's training; None: each fold is trained by one process.
     """
     request = FoldRequest(model, data, folds, seed, settings)
     of_images = model in IMAGE_CLASSIFIERS
@@ -79,7 +82,7 @@ def crossval(
         console.note(f"cross-validating {model} on {folds} folds of the {what} of {data.dataset}; starting {where}")
         one_fold = run_image_fold if of_images else run_fold
         with console.progress() as report:
-            _run(one_fold, missing, report, finished, use_ray=use_ray, address=address)
+            _run(one_fold, missing, report, finished, use_ray=use_ray, address=address, workers=workers)
     ordered = [done[number] for number in range(folds)]
     for fold in ordered:
         title = f"fold {fold.number + 1} of {folds}"
@@ -92,18 +95,25 @@ def crossval(
 
 
 def _run(
-    one_fold: Callable[[FoldRequest, Report], Fold],
+    one_fold: Callable[..., Fold],
     requests: Sequence[FoldRequest],
     report: Report,
     finished: Callable[[FoldRequest, Fold], None],
     *,
     use_ray: bool,
     address: str | None,
+    workers: Workers | None,
 ) -> None:
     if use_ray:
         from tastemaker_jobs.on_ray import map_on_ray
 
-        map_on_ray(one_fold, requests, address=address or environment.ray_address(), report=report, done=finished)
+        if workers:
+            from tastemaker_jobs.on_ray_train import FoldOnWorkers, check_storage
+
+            check_storage(workers.storage)
+            one_fold = FoldOnWorkers(one_fold, workers)
+        address = address or environment.ray_address()
+        map_on_ray(one_fold, requests, address=address, report=report, done=finished, workers=workers)
         return
     start_tensorflow()
     for request in requests:

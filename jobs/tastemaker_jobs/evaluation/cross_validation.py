@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from tastemaker_jobs.evaluation.leakage import check_folds
 from tastemaker_jobs.evaluation.metrics import Figure, judge
 from tastemaker_jobs.evaluation.protocol import test_questions
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
+
+if TYPE_CHECKING:
+    from tastemaker_jobs.models.recommender import Fit
 
 __all__ = [
     "FOLD_METRICS",
@@ -113,12 +116,13 @@ def checked_folds(request: FoldRequest) -> list[Split]:
     return splits
 
 
-def run_fold(request: FoldRequest, report: Report) -> Fold:
+def run_fold(request: FoldRequest, report: Report, *, fit: "Fit | None" = None) -> Fold:
     """Train and judge one fold.
 
     Args:
         request: The cross-validation, and which fold.
         report: Told of stages and epochs.
+        fit: Descends the gradient, in place of the loop in this process.
     """
     from tastemaker_jobs.evaluation.baselines import baseline_lists  # here, so that TensorFlow is in the worker alone
     from tastemaker_jobs.evaluation.ranking import ranked_lists
@@ -130,7 +134,8 @@ def run_fold(request: FoldRequest, report: Report) -> Fold:
 
     split, kind = checked_folds(request)[request.number], model_class(request.model)
     features = read_features(request.data)
-    learnt = learn_split(kind, config_of(kind, request.settings), split, features, seed=request.seed, report=named)
+    config = config_of(kind, request.settings)
+    learnt = learn_split(kind, config, split, features, seed=request.seed, report=named, fit=fit)
 
     def noted(text: str) -> None:
         named(StageEvent(request.model, text))

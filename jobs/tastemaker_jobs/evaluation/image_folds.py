@@ -1,7 +1,7 @@
 """K-fold cross-validation of an image classifier: classes spread evenly over the folds."""
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.data.folds import stratified_folds
@@ -10,6 +10,9 @@ from tastemaker_jobs.errors import DataError, LeakageError, TooFewRatingsError
 from tastemaker_jobs.evaluation.classification import judge_labels
 from tastemaker_jobs.evaluation.cross_validation import Confusion, Fold, FoldRequest, of_fold
 from tastemaker_jobs.training.progress import Report
+
+if TYPE_CHECKING:
+    from tastemaker_jobs.models.recommender import Fit
 
 __all__ = ["check_image_folds", "run_image_fold"]
 
@@ -39,12 +42,13 @@ def check_image_folds(request: FoldRequest) -> None:
             )
 
 
-def run_image_fold(request: FoldRequest, report: Report) -> Fold:
+def run_image_fold(request: FoldRequest, report: Report, *, fit: "Fit | None" = None) -> Fold:
     """Train and judge one fold.
 
     Args:
         request: The cross-validation, and which fold.
         report: Told of stages and epochs.
+        fit: Descends the gradient, in place of the loop in this process.
     """
     from tastemaker_jobs.models import classifier_class  # here, so that TensorFlow is in the worker alone
     from tastemaker_jobs.training.image_run import learn_images
@@ -54,7 +58,8 @@ def run_image_fold(request: FoldRequest, report: Report) -> Fold:
 
     kind: Any = classifier_class(request.model)
     train, valid, test = _folds(request, _images(request.data))[request.number]
-    learnt = learn_images(kind, config_of(kind, request.settings), train, valid, seed=request.seed, report=named)
+    config = config_of(kind, request.settings)
+    learnt = learn_images(kind, config, train, valid, seed=request.seed, report=named, fit=fit)
     most = Counter(train.labels).most_common(1)[0][0]
     baseline = judge_labels(_BASELINE, [most] * len(test), test.labels, seed=request.seed)
     judged = judge_labels(request.model, learnt.answers(test), test.labels, seed=request.seed)

@@ -8,13 +8,14 @@ Network", 2013), label smoothing (Szegedy et al., 2015), flips and shifts, and a
 2017), in larger batches, which pay for them: an epoch costs the same processor time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import tensorflow as tf
 
 from tastemaker_jobs.models.image_encoder import ImageEncoder, ImageShape
@@ -102,6 +103,40 @@ class Pictures:
     """[N, H, W, 3]."""
     labels: npt.NDArray[np.int32]
     """[N] class numbers, from 0."""
+    class_count: int
+    """K: there may be classes without an image."""
+    unit: ClassVar[str] = "images"
+    """What a row is."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """How much work each image is, [N]: all alike."""
+        return np.ones(len(self), np.int64)
+
+    def columns(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Images as columns of a table; `with_columns` takes them back.
+
+        Args:
+            rows: Which images.
+        """
+        return {"pixels": [self.pixels[row].tobytes() for row in rows], "label": self.labels[rows]}
+
+    def without_rows(self) -> "Pictures":
+        """What a worker must know besides its images."""
+        return Pictures(self.pixels[:0], self.labels[:0], self.class_count)
+
+    def with_columns(self, columns: Mapping[str, Sequence[pa.Scalar]]) -> "Pictures":
+        """These images in place of those that it has.
+
+        Args:
+            columns: Of `columns`, each a value per image.
+        """
+        pixels = np.frombuffer(b"".join(value.as_py() for value in columns["pixels"]), np.uint8)
+        labels = np.array([value.as_py() for value in columns["label"]], np.int32)
+        return Pictures(pixels.reshape(len(labels), *self.pixels.shape[1:]), labels, self.class_count)
 
 
 class ImageCnn(keras.Model):
@@ -129,6 +164,14 @@ class ImageCnn(keras.Model):
         self.dropout.build((None, config.embedding_size))
         self.classifier.build((None, config.embedding_size))
         self.built = True
+
+    @classmethod
+    def for_data(cls, config: ImageCnnConfig, data: Pictures, *, seed: int) -> "ImageCnn":
+        """A fresh one for the classes of some images; see the constructor."""
+        return cls(config, class_count=data.class_count, seed=seed)
+
+    def epoch_ended(self) -> None:
+        """Nothing is derived from the weights."""
 
     def examples(self, data: Pictures, rng: np.random.Generator) -> Examples:
         """Every image, and how this epoch moves it."""

@@ -5,7 +5,7 @@ Training, evaluation and signatures know these classes alone, so a new model is 
 
 import abc
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
@@ -21,16 +21,42 @@ from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import Trained
 from tastemaker_jobs.training.validation import Validation
 
-__all__ = ["Embedder", "Examples", "Fit", "GradientConfig", "GradientRecommender", "ModelConfig", "Recommender"]
+__all__ = [
+    "Embedder",
+    "Examples",
+    "Fit",
+    "GradientConfig",
+    "GradientRecommender",
+    "Judge",
+    "ModelConfig",
+    "Recommender",
+]
 
 Examples = Mapping[str, npt.NDArray[Any]]
 """Training examples as named arrays; the first axis of each is N, the number of examples."""
 
 
+class Judge(Protocol):
+    """Says after each epoch how good a model is now."""
+
+    def __len__(self) -> int:
+        """How many questions it asks."""
+
+    @property
+    def measure(self) -> str:
+        """What it measures."""
+
+    def part(self, number: int, parts: int) -> "Judge":
+        """Every so-manieth question, so that workers can share them."""
+
+    def scorer(self, model: Any) -> Callable[[], float]:
+        """Gives the score of the model as it is at each call; higher is better, NaN where nobody can tell."""
+
+
 class Fit(Protocol):
     """Descends the gradient of a model in place; at the end it has the weights of its best epoch."""
 
-    def __call__(self, model: Any, data: TrainingData, *, validation: Validation, seed: int, report: Report) -> Trained:
+    def __call__(self, model: Any, data: Any, *, validation: Judge, seed: int, report: Report) -> Trained:
         """See `training.loop.fit`."""
 
 

@@ -1,11 +1,13 @@
 """What a model may learn from: users' events as item numbers, how much each counts, and the items themselves."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from tastemaker_jobs.data.item_features import ItemFeatures
 from tastemaker_jobs.data.ratings import Ratings
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from tastemaker_jobs.models.recommender import ModelConfig
 
 __all__ = ["TrainingData"]
+
+_COLUMNS = ("histories", "weights", "ratings", "timestamps")
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,43 @@ class TrainingData:
     features: ItemFeatures | None = None
     """What is known of the items, in the vocabulary's order; None where no list of items was given."""
 
+    unit: ClassVar[str] = "users"
+    """What a row is."""
+
+    def __len__(self) -> int:
+        return len(self.histories)
+
     @property
     def item_count(self) -> int:
         """I."""
         return len(self.vocabulary)
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """How much work each user is, [U]."""
+        return np.array([len(history) for history in self.histories], np.int64)
+
+    def columns(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Users as columns of a table; `with_columns` takes them back.
+
+        Args:
+            rows: Which users.
+        """
+        return {name: [getattr(self, name)[row] for row in rows] for name in _COLUMNS}
+
+    def without_rows(self) -> "TrainingData":
+        """What a worker must know besides its users."""
+        return TrainingData(self.vocabulary, (), (), (), (), self.features)
+
+    def with_columns(self, columns: Mapping[str, Sequence[pa.Scalar]]) -> "TrainingData":
+        """These users in place of those that it has.
+
+        Args:
+            columns: Of `columns`, each a value per user.
+        """
+        arrays = [tuple(value.values.to_numpy() for value in columns[name]) for name in _COLUMNS]
+        histories, weights, ratings, timestamps = arrays
+        return TrainingData(self.vocabulary, histories, weights, ratings, timestamps, self.features)
 
     def trained_only(self) -> "TrainingData":
         """The same events with the vocabulary cut to the items that have any; these come first in it."""

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +20,13 @@ from tastemaker_jobs.models.contract import CONTRACT_VERSION
 from tastemaker_jobs.models.image_cnn import ImageCnn, ImageCnnConfig, Pictures
 from tastemaker_jobs.models.image_decoding import decode_images
 from tastemaker_jobs.models.image_signatures import export_classifier
+from tastemaker_jobs.models.recommender import Fit
 from tastemaker_jobs.publishing.manifests import as_toml, metrics, new_manifest, numbered
 from tastemaker_jobs.publishing.training_records import TRAINING_RECORD
 from tastemaker_jobs.publishing.versions import check_writable, staged
 from tastemaker_jobs.publishing.warmup import write_image_warmup_requests
-from tastemaker_jobs.training.loop import descend
+from tastemaker_jobs.training.image_validation import ImageValidation, teller
+from tastemaker_jobs.training.loop import fit as descend_here
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 from tastemaker_jobs.training.request import Trained, TrainingRequest, TrainingResult
 from tastemaker_jobs.training.settings import config_of
@@ -33,15 +34,15 @@ from tastemaker_jobs.training.settings import config_of
 __all__ = ["LearntImages", "decoded", "learn_images", "train_classifier"]
 
 _CHUNK = 512  # images at a time, so that what is between bytes and pixels stays small
-_BATCH = 256
 
 
-def train_classifier(request: TrainingRequest, report: Report) -> TrainingResult:
+def train_classifier(request: TrainingRequest, report: Report, *, fit: Fit | None = None) -> TrainingResult:
     """Read, hold out, train, export, judge what was exported, publish. Unless all of it goes well, no version appears.
 
     Args:
         request: What to train.
         report: Told of stages and epochs.
+        fit: Descends the gradient, in place of the loop in this process.
 
     Raises:
         TastemakerJobsError: See `errors`; the message says what to do.
@@ -59,7 +60,7 @@ def train_classifier(request: TrainingRequest, report: Report) -> TrainingResult
             epochs.append(epoch)
         report(event)
 
-    learnt = learn_images(kind, config, train, valid, seed=request.seed, report=recorded)
+    learnt = learn_images(kind, config, train, valid, seed=request.seed, report=recorded, fit=fit)
     model, labels, trained, counts = learnt.model, learnt.labels, learnt.trained, Counter(train.labels)
     with staged(request.model_dir) as draft:
         report(StageEvent(request.model, "exporting"))
@@ -110,12 +111,19 @@ class LearntImages:
         Raises:
             ImagesFormatError: Some cannot be decoded; names them.
         """
-        tell = _teller(self.model)
+        tell = teller(self.model)
         return [self.labels[number] for number in tell(_pixels(data, self.model.config))]
 
 
 def learn_images(
-    kind: type[ImageCnn], config: Any, train: LabelledImages, valid: LabelledImages, *, seed: int, report: Report
+    kind: type[ImageCnn],
+    config: Any,
+    train: LabelledImages,
+    valid: LabelledImages,
+    *,
+    seed: int,
+    report: Report,
+    fit: Fit | None = None,
 ) -> LearntImages:
     """Learn from the training images alone; the others decide which epoch is the best.
 
@@ -126,6 +134,7 @@ def learn_images(
         valid: Labels of `train` only.
         seed: One seed gives one model.
         report: Told of stages and epochs.
+        fit: Descends the gradient, in place of the loop in this process.
 
     Raises:
         ImagesFormatError: Some cannot be decoded; names them.
@@ -133,16 +142,12 @@ def learn_images(
     """
     labels = sorted(set(train.labels))
     keras.backend.clear_session()  # names of variables start anew, so that two runs in one process are alike
-    model = kind(config, class_count=len(labels), seed=seed)
     report(StageEvent(kind.name_in_registry, "decoding"))
     pictures, held_out = (decoded(part, labels, config) for part in (train, valid))
-    tell = _teller(model)
-
-    def accuracy() -> float:
-        return float((tell(held_out.pixels) == held_out.labels).mean())
-
+    model = kind.for_data(config, pictures, seed=seed)
     report(StageEvent(kind.name_in_registry, "training"))
-    trained = descend(model, pictures, score=accuracy, seed=seed, report=report, measure="accuracy")
+    chosen: Fit = fit or descend_here
+    trained = chosen(model, pictures, validation=ImageValidation(held_out), seed=seed, report=report)
     return LearntImages(model, labels, trained)
 
 
@@ -153,7 +158,7 @@ def decoded(data: LabelledImages, labels: list[str], config: ImageCnnConfig) -> 
         ImagesFormatError: Some cannot be decoded; names them.
     """
     number = {label: place for place, label in enumerate(labels)}
-    return Pictures(_pixels(data, config), np.array([number[label] for label in data.labels], np.int32))
+    return Pictures(_pixels(data, config), np.array([number[label] for label in data.labels], np.int32), len(labels))
 
 
 def _pixels(data: LabelledImages, config: ImageCnnConfig) -> npt.NDArray[np.uint8]:
@@ -170,18 +175,3 @@ def _pixels(data: LabelledImages, config: ImageCnnConfig) -> npt.NDArray[np.uint
     if error := broken_images(data, present):
         raise error
     return pixels
-
-
-def _teller(model: ImageCnn) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.int32]]:
-    """Tells the most probable class of each image, as the model is at each call: uint8 [N, H, W, 3] to [N]."""
-    shape = (model.config.height, model.config.width, 3)
-    predict = tf.function(
-        lambda batch: tf.argmax(model.logits(batch), axis=1, output_type=tf.int32),
-        input_signature=[tf.TensorSpec([None, *shape], tf.uint8)],
-    )
-
-    def tell(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
-        starts = range(0, len(pixels), _BATCH)
-        return np.concatenate([predict(tf.constant(pixels[start : start + _BATCH])).numpy() for start in starts])
-
-    return tell

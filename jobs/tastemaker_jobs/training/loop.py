@@ -13,11 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from tastemaker_jobs.errors import TrainingDivergedError
-from tastemaker_jobs.models.recommender import Examples, GradientConfig, GradientRecommender
-from tastemaker_jobs.models.training_data import TrainingData
+from tastemaker_jobs.models.recommender import Examples, GradientConfig, Judge
 from tastemaker_jobs.training.progress import EpochEvent, Report
 from tastemaker_jobs.training.request import Trained
-from tastemaker_jobs.training.validation import Validation, score_function
 
 __all__ = ["Learner", "TrainingStep", "count_of", "descend", "diverged", "fit", "run_epoch"]
 
@@ -35,6 +33,9 @@ class Learner(Protocol):
     def training_loss(self, batch: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """See `GradientRecommender.training_loss`."""
 
+    def epoch_ended(self) -> None:
+        """See `GradientRecommender.epoch_ended`."""
+
     def get_weights(self) -> Any:
         """Of a Keras model."""
 
@@ -42,14 +43,12 @@ class Learner(Protocol):
         """Of a Keras model."""
 
 
-def fit(
-    model: GradientRecommender, data: TrainingData, *, validation: Validation, seed: int, report: Report
-) -> Trained:
-    """Train a recommender in place; at the end it has the weights of its best epoch on the validation items.
+def fit(model: Learner, data: Any, *, validation: Judge, seed: int, report: Report) -> Trained:
+    """Train a model in place; at the end it has the weights of its best epoch by the validation.
 
     Args:
         model: Fresh from its constructor.
-        data: What it may learn from.
+        data: What its `examples` takes.
         validation: Decides when to stop, by the model's `patience_epochs`.
         seed: Of the order of examples.
         report: Told of each epoch.
@@ -57,11 +56,11 @@ def fit(
     Raises:
         TrainingDivergedError: The loss became NaN or infinite.
     """
-    score_items = score_function(model)
+    judge = validation.scorer(model)
 
     def score() -> float:
         model.epoch_ended()
-        return validation.score(score_items)
+        return judge()
 
     return descend(model, data, score=score, seed=seed, report=report, measure=validation.measure)
 
@@ -128,6 +127,7 @@ class TrainingStep:
         *,
         steps_per_epoch: int | None = None,
         reduce: Callable[[list[tf.Tensor]], list[tf.Tensor]] | None = None,
+        scale_loss: bool = False,
     ) -> None:
         """Nothing is traced yet.
 
@@ -136,6 +136,8 @@ class TrainingStep:
             examples: Such as those that it will see.
             steps_per_epoch: So many; by default what it takes to see the examples once.
             reduce: From the gradients and the loss of this worker to those of all workers; None where there is one.
+            scale_loss: Keep gradients of float16 from vanishing: the loss is multiplied before, and the gradients are
+                divided after, by what is found out to fit.
         """
         config: GradientConfig = model.config
         if steps_per_epoch is None:
@@ -144,6 +146,8 @@ class TrainingStep:
             config.learning_rate, decay_steps=max(1, config.epochs * steps_per_epoch), alpha=config.final_rate_share
         )
         self.optimizer = keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm)
+        if scale_loss:
+            self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
         self._model, self._reduce, self._variables = model, reduce, model.trainable_variables
         self.optimizer.build(self._variables)
         signature = {name: tf.TensorSpec([None, *array.shape[1:]], array.dtype) for name, array in examples.items()}
@@ -156,7 +160,8 @@ class TrainingStep:
     def _step(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = self._model.training_loss(batch)
-        gradients = tape.gradient(loss, self._variables)
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self._variables)
         if self._reduce is not None:
             *gradients, loss = self._reduce([*gradients, loss])
         self.optimizer.apply(gradients, self._variables)

@@ -36,11 +36,9 @@ def train_and_publish(request: TrainingRequest, report: Report, *, fit: Fit | No
         TastemakerJobsError: See `errors`; the message says what to do.
     """
     if request.model in IMAGE_CLASSIFIERS:
-        if fit is not None:
-            raise ConfigError(f"{request.model} trains in one process. Leave --workers out.")
         from tastemaker_jobs.training.image_run import train_classifier  # not loaded for the others
 
-        return train_classifier(request, report)
+        return train_classifier(request, report, fit=fit)
     check_writable(request.model_dir)
     kind = model_class(request.model)
     config = config_of(kind, request.settings)

@@ -88,6 +88,15 @@ class Validation:
         """
         return self._mean(score_items, _gain)
 
+    def scorer(self, model: Any) -> Callable[[], float]:
+        """The model's `score` as it is at each call.
+
+        Args:
+            model: A `Recommender`.
+        """
+        score_items = score_function(model)
+        return lambda: self.score(score_items)
+
     @property
     def measure(self) -> str:
         """What `score` measures."""

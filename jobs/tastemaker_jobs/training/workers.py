@@ -120,6 +120,7 @@ def descend_together(
     save: Callable[[Progress, float, Any], None],
     resume: Callable[[Any], Progress],
     measure: str = "NDCG@10",
+    scale_loss: bool = False,
 ) -> Progress:
     """Train a model on all workers; the caller of `save` keeps the best weights.
 
@@ -137,6 +138,7 @@ def descend_together(
         save: Called on each worker at the end of each epoch with progress, score and optimiser; may keep them.
         resume: Called once with the optimiser: puts back what was kept, if anything was.
         measure: What `score` measures.
+        scale_loss: See `TrainingStep`.
 
     Raises:
         TrainingDivergedError: The loss became NaN or infinite.
@@ -146,7 +148,7 @@ def descend_together(
     examples = model.examples(data, np.random.default_rng([seed, 0, together.number]))
     share = max(1, config.batch_size // together.count)
     steps = max(1, math.ceil(float(together.total([count_of(examples)])[0]) / (share * together.count)))
-    step = TrainingStep(model, examples, steps_per_epoch=steps, reduce=together.mean_of_each)
+    step = TrainingStep(model, examples, steps_per_epoch=steps, reduce=together.mean_of_each, scale_loss=scale_loss)
     progress = resume(step.optimizer)
     while not progress.is_last and progress.epoch < config.epochs:
         epoch, began = progress.epoch + 1, time.monotonic()
