@@ -56,6 +56,11 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
         ),
         ("[feedback]\nmin_rating = 6\n", "feedback: min_rating 6.0 is above max_rating 5.0; swap them"),
         ("[feedback]\nconsuming_event_types = ['WATCH']\n", "feedback.consuming_event_types.0: Input should be 'VIEW'"),
+        (
+            "[stores]\nevent_log = 'mysql://u:secret@h/db'\n",
+            'stores.event_log: names no event log; write "sqlite" or "postgresql://user@host:5432/database" '
+            "(found 'mysql://u:***@h/db')",
+        ),
         ("[surfaces]\n", "surfaces: Dictionary should have at least 1 item"),
         ("[surfaces.Home]\nmodel = 'rnn'\n", "surfaces.Home: String should match pattern"),
         (
@@ -80,6 +85,22 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
 def test_bad_setting_is_named_with_its_fix(tmp_path: Path, toml: str, problem: str) -> None:
     (found,) = _problems(tmp_path, toml)
     assert found.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@h:5432/db", "postgresql://u:***@h:5432/db"),
+        ("postgresql://u:se/cr@et@h,h2/db?sslmode=require", "postgresql://u:***@h,h2/db?sslmode=require"),
+        ("postgresql://u@h/db?password=secret&sslpassword=secret", "postgresql://u@h/db?password=***&sslpassword=***"),
+        ("postgresql://u@h:5432/db", "postgresql://u@h:5432/db"),
+    ],
+)
+def test_password_of_a_store_is_not_shown(url: str, shown: str) -> None:
+    settings = load_settings(None, {"TASTEMAKER_FRONT_STORES__EVENT_LOG": url})
+    assert settings.stores.event_log == url
+    assert settings.model_dump(mode="json")["stores"]["event_log"] == shown
+    assert url not in repr(settings) or url == shown
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
