@@ -34,6 +34,7 @@ class PostgresServer:
         self._binaries = binaries
         self._owner = _owner()
         self._names = itertools.count()
+        self._is_running = False
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -52,10 +53,12 @@ class PostgresServer:
         self._run(
             "pg_ctl", "start", "-w", "-D", str(self.folder / "data"), "-l", str(self.folder / "log"), "-o", options
         )
+        self._is_running = True
 
     def stop(self) -> None:
         """Stops it as an operator would in a hurry."""
         self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.folder / "data"))
+        self._is_running = False
 
     def processes(self) -> list[psutil.Process]:
         """The server and its children."""
@@ -69,6 +72,7 @@ class PostgresServer:
         for process in processes:
             process.kill()
         psutil.wait_procs(processes, timeout=10)
+        self._is_running = False
 
     def url(self, database: str, user: str = _USER, password: str = _PASSWORD) -> str:
         """The URL of a database."""
@@ -88,7 +92,7 @@ class PostgresServer:
 
     def remove(self) -> None:
         """Stops it if it runs, and removes its folder."""
-        if (self.folder / "data" / "postmaster.pid").exists():
+        if self._is_running:
             self.stop()
         shutil.rmtree(self.folder)
 
