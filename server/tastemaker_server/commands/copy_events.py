@@ -37,7 +37,7 @@ def _run(settings: Settings, options: argparse.Namespace) -> str:
 async def _copy(source: Settings, target: Settings) -> str:
     reading = open_existing_event_log(source)
     try:
-        target.server.data_dir.mkdir(parents=True, exist_ok=True)
+        _make(target.server.data_dir)
         writing = open_event_log(target)
         try:
             copied = await copy_events(reading, writing)
@@ -46,6 +46,13 @@ async def _copy(source: Settings, target: Settings) -> str:
     finally:
         await reading.close()
     return f"{copied.new} events copied, {copied.duplicates} were there before, up to position {copied.last_position}"
+
+
+def _make(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError([f"server.data_dir: {data_dir} cannot be made: {error.strerror}"]) from error
 
 
 COPY_EVENTS = Command(
