@@ -19,7 +19,7 @@ from tastemaker.v1 import (
 from tastemaker_server.attribution import AttributionSigner, load_or_make_key
 from tastemaker_server.error_interceptor import ErrorInterceptor
 from tastemaker_server.errors import SettingsError
-from tastemaker_server.event_log.sqlite import SqliteEventLog
+from tastemaker_server.event_log.opening import open_event_log
 from tastemaker_server.feedback_service import FeedbackService
 from tastemaker_server.health import HealthMonitor
 from tastemaker_server.model_client import ModelClient
@@ -36,6 +36,8 @@ from tastemaker_server.user_state import StatePolicy
 __all__ = ["Front", "serve"]
 
 _log = logging.getLogger(__name__)
+# How long events that came in through another front may stay unknown to this one.
+_SHARED_LOG_POLL_SECONDS = 0.2
 
 
 class Front:
@@ -56,9 +58,14 @@ class Front:
             max_history_events=settings.state.max_history_events,
             max_consumed_items=settings.state.max_consumed_items,
         )
-        self._event_log = SqliteEventLog(data_dir / "events.db")
+        self._event_log = open_event_log(settings)
         self._online_store = SqliteOnlineStore(data_dir / "online.db", policy=policy)
-        self._projector = Projector(event_log=self._event_log, online_store=self._online_store)
+        shared = settings.stores.event_log != "sqlite"
+        self._projector = Projector(
+            event_log=self._event_log,
+            online_store=self._online_store,
+            poll_seconds=_SHARED_LOG_POLL_SECONDS if shared else None,
+        )
         self._model_client = ModelClient(settings.model_server.address)
         self._health = HealthMonitor(
             event_log=self._event_log,

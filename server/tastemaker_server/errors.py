@@ -6,6 +6,7 @@
     ├── EventIdReusedError           an event id came again with other content
     └── StoreUnavailableError        the event log or the online store cannot be read or written
     SettingsError                    the configuration is wrong: every bad setting, at once; stops the start
+    CommandError                     a command of `tastemaker-server` cannot do its work
 
 Code raises these and nothing catches them but `error_interceptor`, which turns a FrontError into a status.
 """
@@ -19,6 +20,7 @@ import grpc
 from tastemaker.v1 import error_reason_pb2
 
 __all__ = [
+    "CommandError",
     "EventIdReusedError",
     "FieldViolation",
     "FrontError",
@@ -109,6 +111,10 @@ class StoreUnavailableError(FrontError):
     def __init__(self, store: str, cause: object) -> None:
         super().__init__(f"{store} is unavailable: {cause}")
         self.metadata = {"store": store}
+
+
+class CommandError(Exception):
+    """A command of `tastemaker-server` cannot do its work; the message says why and what helps."""
 
 
 class SettingsError(Exception):

@@ -3,7 +3,7 @@
 | name | SERVING when |
 |---|---|
 | `event_log` | the event log can be read |
-| `online_store` | the online store can be read, and follows the event log |
+| `online_store` | the online store can be read, and takes the events that the log gives |
 | `model/NAME` | the model server has a version of NAME that can be called |
 | `tastemaker.v1.FeedbackService` | `event_log` and `online_store` are |
 | `tastemaker.v1.RecommendationService` | `online_store` is; models may be away, other tiers answer then |

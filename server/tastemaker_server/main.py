@@ -1,39 +1,29 @@
 """The command `tastemaker-server`."""
 
-import argparse
 import asyncio
 import logging
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tastemaker_server.app import serve
-from tastemaker_server.errors import SettingsError, StoreUnavailableError
-from tastemaker_server.settings_loader import ENVIRONMENT_PREFIX, load_settings
+from tastemaker_server.arguments import parse_arguments
+from tastemaker_server.commands import load_commands
+from tastemaker_server.errors import CommandError, SettingsError, StoreUnavailableError
+from tastemaker_server.settings_loader import load_settings
 
 __all__ = ["main"]
 
 _EXIT_BAD_SETTINGS = 2
-_EXIT_CANNOT_START = 1
+_EXIT_CANNOT = 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a front, or checks its configuration. Returns the exit status.
+    """Runs a front or a command, or checks the configuration. Returns the exit status.
 
-    0 is a clean end, 1 a front that cannot start, 2 bad settings or arguments.
+    0 is a clean end, 1 a front that cannot start or a command that cannot do its work, 2 bad settings or arguments.
     """
-    parser = argparse.ArgumentParser(
-        prog="tastemaker-server",
-        description="The front of Tastemaker: answers Recommend and Feedback over gRPC.",
-        epilog=f"Environment variables {ENVIRONMENT_PREFIX}SECTION__KEY override the file.",
-    )
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="settings, a TOML file (default: built-in settings)"
-    )
-    parser.add_argument("--check-config", action="store_true", help="check the settings, print them, and end")
-    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
-    options = parser.parse_args(arguments)
+    options = parse_arguments(arguments, load_commands())
     logging.basicConfig(
         level=options.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -41,15 +31,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings(options.config, os.environ)
         if options.check_config:
             print(settings.model_dump_json(indent=2))
-            return 0
-        asyncio.run(serve(settings))
+        elif options.run is not None:
+            print(options.run(settings, options))
+        else:
+            asyncio.run(serve(settings))
     except SettingsError as error:
         for problem in error.problems:
             print(f"error: {problem}", file=sys.stderr)
         return _EXIT_BAD_SETTINGS
-    except StoreUnavailableError as error:
+    except (CommandError, StoreUnavailableError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return _EXIT_CANNOT_START
+        return _EXIT_CANNOT
     return 0
 
 

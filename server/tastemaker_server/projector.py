@@ -24,9 +24,17 @@ _RETRY_SECONDS = 0.2
 class Projector:
     """One per process. `catch_up`, then `start`; `stop` at the end."""
 
-    def __init__(self, *, event_log: EventLog, online_store: OnlineStore) -> None:
+    def __init__(self, *, event_log: EventLog, online_store: OnlineStore, poll_seconds: float | None = None) -> None:
+        """Takes the stores.
+
+        Args:
+            event_log: What is read.
+            online_store: What it is applied to.
+            poll_seconds: How often to look for events that other fronts appended; None where nobody else appends.
+        """
         self._event_log = event_log
         self._online_store = online_store
+        self._poll_seconds = poll_seconds
         self._applied = 0
         self._wake = asyncio.Event()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -71,24 +79,35 @@ class Projector:
         await future
 
     def check(self) -> None:
-        """Returns if the last attempt to apply events went well; raises StoreUnavailableError otherwise."""
-        if self._failure is not None:
+        """Returns if the online store took the last events; raises StoreUnavailableError otherwise.
+
+        An event log that cannot be read is not the online store's fault: lists are served on from what it knows.
+        """
+        if self._failure is not None and self._failure.metadata.get("store") != "event_log":
             raise self._failure
 
     async def _run(self) -> None:
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 while await self._step():
                     pass
+            except StoreUnavailableError as error:
+                if self._failure is None:
+                    _log.error("cannot apply events now, trying again every %s s: %s", _RETRY_SECONDS, error)
+                await self._wait_after(error)
             except Exception as error:  # whatever it was, callers must hear of it and the log must be read again
                 _log.exception("cannot apply events now, trying again in %s s", _RETRY_SECONDS)
-                failure = error if isinstance(error, StoreUnavailableError) else None
-                self._failure = failure or StoreUnavailableError("online_store", error)
-                self._fail_waiters(self._failure)
-                await asyncio.sleep(_RETRY_SECONDS)
-                self._wake.set()
+                await self._wait_after(StoreUnavailableError("online_store", error))
+
+    async def _wait_after(self, failure: StoreUnavailableError) -> None:
+        self._failure = failure
+        self._fail_waiters(failure)
+        await asyncio.sleep(_RETRY_SECONDS)
+        self._wake.set()
 
     async def _step(self) -> bool:
         events = await self._event_log.read(self._applied, _BATCH_EVENTS)

@@ -7,9 +7,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
 
 from tastemaker.v1 import feedback_service_pb2, recommendation_service_pb2
+from tastemaker_server.store_urls import mask_passwords
 
 __all__ = [
     "EventTypeName",
@@ -18,6 +27,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "StateSettings",
+    "StoresSettings",
     "SurfaceSettings",
     "TierName",
 ]
@@ -72,6 +82,28 @@ class ServerSettings(_Section):
     """After that: how long calls in flight may take to finish before they are cut off."""
     reuse_port: bool = False
     """True lets several fronts share one port (SO_REUSEPORT); false makes a taken port an error."""
+
+
+class StoresSettings(_Section):
+    """`[stores]`: where events and state are kept."""
+
+    event_log: str = Field(default="sqlite", repr=False)
+    """`sqlite`: a file in `server.data_dir`, for one front. `postgresql://user@host:5432/database`: PostgreSQL, for any
+    number of fronts; needs `pip install 'tastemaker[postgres]'`."""
+    event_log_password_file: str = ""
+    """A file with PostgreSQL's password, read anew for each connection; empty where the URL, PGPASSWORD or PGPASSFILE
+    has it."""
+
+    @field_validator("event_log")
+    @classmethod
+    def _names_an_event_log(cls, event_log: str) -> str:
+        if event_log != "sqlite" and not event_log.startswith(("postgresql://", "postgres://")):
+            raise ValueError('names no event log; write "sqlite" or "postgresql://user@host:5432/database"')
+        return event_log
+
+    @field_serializer("event_log")
+    def _without_password(self, event_log: str) -> str:
+        return mask_passwords(event_log)
 
 
 class ModelServerSettings(_Section):
@@ -161,6 +193,8 @@ class Settings(_Section):
 
     server: ServerSettings = ServerSettings()
     """The process itself."""
+    stores: StoresSettings = StoresSettings()
+    """Where events and state are kept."""
     model_server: ModelServerSettings = ModelServerSettings()
     """Where models are asked."""
     feedback: FeedbackSettings = FeedbackSettings()

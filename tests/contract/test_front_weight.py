@@ -30,6 +30,10 @@ def test_front_imports_neither_tensorflow_nor_ray() -> None:
     assert not imported.intersection(_HEAVY)
 
 
+def test_front_imports_the_client_of_postgresql_only_where_it_is_asked_for() -> None:
+    assert "psycopg" not in _imported_by("tastemaker_server.main")
+
+
 def test_client_imports_nothing_of_the_servers_or_jobs() -> None:
     imported = _imported_by("tastemaker_client.cli")
     assert not imported.intersection((*_HEAVY, "pydantic", "tastemaker_server", "tastemaker_jobs"))

@@ -56,6 +56,10 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
         ),
         ("[feedback]\nmin_rating = 6\n", "feedback: min_rating 6.0 is above max_rating 5.0; swap them"),
         ("[feedback]\nconsuming_event_types = ['WATCH']\n", "feedback.consuming_event_types.0: Input should be 'VIEW'"),
+        (
+            "[stores]\nevent_log = 'mysql://u:secret@h/db'\n",
+            'stores.event_log: names no event log; write "sqlite" or "postgresql://',
+        ),
         ("[surfaces]\n", "surfaces: Dictionary should have at least 1 item"),
         ("[surfaces.Home]\nmodel = 'rnn'\n", "surfaces.Home: String should match pattern"),
         (
@@ -82,6 +86,22 @@ def test_bad_setting_is_named_with_its_fix(tmp_path: Path, toml: str, problem: s
     assert found.startswith(problem)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:secret@h:5432/db", "postgresql://u:***@h:5432/db"),
+        ("postgresql://u:se/cr@et@h,h2/db?sslmode=require", "postgresql://u:***@h,h2/db?sslmode=require"),
+        ("postgresql://u@h/db?password=secret&sslpassword=secret", "postgresql://u@h/db?password=***&sslpassword=***"),
+        ("postgresql://u@h:5432/db", "postgresql://u@h:5432/db"),
+    ],
+)
+def test_password_of_a_store_is_not_shown(url: str, shown: str) -> None:
+    settings = load_settings(None, {"TASTEMAKER_FRONT_STORES__EVENT_LOG": url})
+    assert settings.stores.event_log == url
+    assert settings.model_dump(mode="json")["stores"]["event_log"] == shown
+    assert url not in repr(settings) or url == shown
+
+
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"missing\.toml: cannot be read: No such file"):
         load_settings(tmp_path / "missing.toml", {})
@@ -94,3 +114,8 @@ def test_misspelt_variable_is_refused_by_its_name() -> None:
         "TASTEMAKER_FRONT_SERVER__ADRESS: server.adress: unknown setting; did you mean 'address'?",
         "TASTEMAKER_FRONT_SERVER_ADDRESS: server_address: unknown setting; did you mean 'server'?",
     ]
+
+
+def test_password_of_a_wrong_url_is_not_shown() -> None:
+    with pytest.raises(SettingsError, match=r"\(found 'mysql://u:\*\*\*@h/db'\)"):
+        load_settings(None, {"TASTEMAKER_FRONT_STORES__EVENT_LOG": "mysql://u:secret@h/db"})

@@ -12,6 +12,7 @@ from tastemaker_server.testing.events import make_event
 __all__ = ["EventLogContract"]
 
 _NOW = 1_700_000_000_000_000
+_HOUR = 3_600_000_000
 
 
 class EventLogContract:
@@ -83,6 +84,54 @@ class EventLogContract:
         assert sum(appended.is_new for (appended,) in results) == 1
         assert len(await event_log.read(0, 100)) == 1
 
+    async def test_one_of_several_contents_under_one_id_is_stored(self, event_log: EventLog) -> None:
+        contents = [make_event("a", item_id=f"i{number}") for number in range(20)]
+        results = await asyncio.gather(*(event_log.append([event], _NOW) for event in contents), return_exceptions=True)
+        assert sum(not isinstance(result, BaseException) for result in results) == 1
+        assert sum(isinstance(result, EventIdReusedError) for result in results) == 19
+        (stored,) = await event_log.read(0, 100)
+        (winner,) = [event for event, result in zip(contents, results, strict=True) if isinstance(result, list)]
+        assert stored.event == winner
+
+    async def test_largest_call_is_stored_whole_and_in_order(self, event_log: EventLog) -> None:
+        events = [make_event(f"e{number % 400}", user_id=f"u{number % 7}") for number in range(400)]
+        appended = await event_log.append([*events, *events[:100]], _NOW)
+        assert [entry.is_new for entry in appended] == [True] * 400 + [False] * 100
+        positions = [entry.position for entry in appended]
+        assert positions[:400] == sorted(set(positions[:400]))
+        assert positions[400:] == positions[:100]
+        assert [logged.event for logged in await event_log.read(0, 1000)] == events
+
+    async def test_reader_who_follows_misses_nothing_while_others_append(self, event_log: EventLog) -> None:
+        calls = [
+            event_log.append([make_event(f"e{number}-{part}") for part in range(3)], _NOW + number * _HOUR)
+            for number in range(100)
+        ]
+        appending = asyncio.gather(*calls)
+        followed: list[int] = []
+        ended = False
+        while not ended:
+            ended = appending.done()  # and then read once more
+            while read := await event_log.read(followed[-1] if followed else 0, 7):
+                followed += [logged.position for logged in read]
+        await appending
+        assert followed == [logged.position for logged in await event_log.read(0, 1000)]
+        assert len(followed) == 300
+
+    async def test_events_received_out_of_order_keep_the_order_of_append(self, event_log: EventLog) -> None:
+        for number, hours in enumerate((0, 100, 50, 0, 200)):
+            await event_log.append([make_event(str(number))], _NOW + hours * _HOUR)
+        read = await event_log.read(0, 10)
+        assert [logged.event.event_id for logged in read] == ["0", "1", "2", "3", "4"]
+        assert [logged.received_time_micros for logged in read] == [_NOW + h * _HOUR for h in (0, 100, 50, 0, 200)]
+        assert [logged.event.event_id for logged in await event_log.read(read[1].position, 2)] == ["2", "3"]
+        (again,) = await event_log.append([make_event("1")], _NOW + 300 * _HOUR)
+        assert (again.position, again.is_new) == (read[1].position, False)
+
+    async def test_empty_append_stores_nothing(self, event_log: EventLog) -> None:
+        assert await event_log.append([], _NOW) == []
+        assert await event_log.last_position() == 0
+
     async def test_ids_of_any_unicode_survive(self, event_log: EventLog) -> None:
         event = make_event("é-😀", user_id="用户", item_id="película")
         await event_log.append([event], _NOW)
@@ -110,6 +159,13 @@ class EventLogContract:
         assert [logged.event.event_id for logged in await event_log.read(0, 10)] == ["b"]
         (new,) = await event_log.append([make_event("d")], _NOW)
         assert new.position > last
+
+    async def test_erased_events_are_unknown_and_may_be_sent_again(self, event_log: EventLog) -> None:
+        await event_log.append([make_event("a"), make_event("b", user_id="u2")], _NOW)
+        await event_log.append([make_event("c")], _NOW + 100 * _HOUR)
+        assert await event_log.erase_user("u1") == 2
+        again, kept = await event_log.append([make_event("a", item_id="other"), make_event("b", user_id="u2")], _NOW)
+        assert (again.is_new, kept.is_new) == (True, False)
 
     async def test_check_of_a_healthy_log_returns(self, event_log: EventLog) -> None:
         await event_log.check()
