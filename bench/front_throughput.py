@@ -10,6 +10,7 @@ import grpc
 from bench.load import requests_per_second
 from bench.processes import echo_server, front
 from bench.report import Result
+from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_USER, ListGeneration
 from tastemaker.artefacts.v1.state_pb2 import RankedList
 from tastemaker.v1 import feedback_service_pb2, feedback_service_pb2_grpc
 from tastemaker.v1 import recommendation_service_pb2 as pb
@@ -100,6 +101,6 @@ async def _publish_list(data_dir: Path) -> None:
     store = SqliteOnlineStore(data_dir / "online.db", policy=policy)
     scores = [float(_LIST_LENGTH - place) for place in range(_LIST_LENGTH)]
     ranked = RankedList(item_ids=[f"item-{place * 3}" for place in range(_LIST_LENGTH)], scores=scores)
-    await store.put_lists("home", 1, [("reader", ranked)])
-    await store.activate_lists("home", 1)
+    await store.put_lists("home", 1, [("reader", ranked.SerializeToString())])
+    await store.activate_lists("home", ListGeneration(generation=1, key=LIST_KEY_USER))
     await store.close()

@@ -1,8 +1,9 @@
 """Keeps the online store a view of the event log: reads the log in order and applies it, at start and ever after.
 
 `Feedback` appends to the log and then waits here until its events are applied. A front that was killed in between
-catches up when it
-starts: the same code path, so what was acknowledged and what was only stored both reach the store, once.
+catches up when it starts: the same code path, so what was acknowledged and what was only stored both reach the store,
+once. Several fronts may apply one log to one store at once; each asks the store how far it is, at least once a second,
+and so also notices one that was emptied or set back, and applies the log again from there.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ __all__ = ["Projector"]
 _log = logging.getLogger(__name__)
 _BATCH_EVENTS = 2000
 _RETRY_SECONDS = 0.2
+_LOOK_SECONDS = 1.0
 
 
 class Projector:
@@ -36,8 +38,7 @@ class Projector:
 
     async def catch_up(self) -> int:
         """Applies all that the log holds beyond the store, and returns the position reached."""
-        self._applied = await self._online_store.applied_position()
-        before = self._applied
+        before = self._applied = await self._online_store.applied_position()
         while await self._step():
             pass
         if self._applied > before:
@@ -77,30 +78,51 @@ class Projector:
 
     async def _run(self) -> None:
         while True:
-            await self._wake.wait()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 while await self._step():
                     pass
             except Exception as error:  # whatever it was, callers must hear of it and the log must be read again
-                _log.exception("cannot apply events now, trying again in %s s", _RETRY_SECONDS)
-                failure = error if isinstance(error, StoreUnavailableError) else None
-                self._failure = failure or StoreUnavailableError("online_store", error)
+                self._failure = self._as_failure(error)
                 self._fail_waiters(self._failure)
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._wake.set()
 
     async def _step(self) -> bool:
+        self._note(await self._online_store.applied_position())
         events = await self._event_log.read(self._applied, _BATCH_EVENTS)
         if events:
-            await self._online_store.apply(events)
-            self._applied = events[-1].position
-        self._failure = None
+            self._note(await self._online_store.apply(events, after=self._applied))
+        if self._failure is not None:
+            _log.info("events are applied again, up to position %d", self._applied)
+            self._failure = None
         while self._waiters and self._waiters[0][0] <= self._applied:
             _, _, future = heapq.heappop(self._waiters)
             if not future.done():
                 future.set_result(None)
         return bool(events)
+
+    def _as_failure(self, error: Exception) -> StoreUnavailableError:
+        """Logs a failure, of a store that is away only the first of a row, and returns what callers are to hear."""
+        if not isinstance(error, StoreUnavailableError):
+            _log.error("cannot apply events now, trying again every %s s", _RETRY_SECONDS, exc_info=error)
+            return StoreUnavailableError("online_store", error)
+        if self._failure is None:
+            _log.warning("cannot apply events now, trying again every %s s: %s", _RETRY_SECONDS, error)
+        return error
+
+    def _note(self, applied: int) -> None:
+        """Takes over how far the store is; another front may have gone further, and a store can lose what it had."""
+        if applied < self._applied:
+            _log.warning(
+                "online store went back from position %d to %d: applying the event log again from there",
+                self._applied,
+                applied,
+            )
+        self._applied = applied
 
     def _fail_waiters(self, error: StoreUnavailableError) -> None:
         for _, _, future in self._waiters:

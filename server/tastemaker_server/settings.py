@@ -7,9 +7,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, field_validator, model_validator
 
 from tastemaker.v1 import feedback_service_pb2, recommendation_service_pb2
+from tastemaker_server.store_urls import REDIS_URL_PATTERN, masked
 
 __all__ = [
     "EventTypeName",
@@ -18,11 +19,17 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "StateSettings",
+    "StoresSettings",
     "SurfaceSettings",
     "TierName",
 ]
 
 _Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5}$")]
+_OnlineStore = Annotated[
+    str,
+    StringConstraints(pattern=f"^(sqlite|{REDIS_URL_PATTERN})$"),
+    PlainSerializer(masked),  # settings are printed
+]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 
@@ -116,6 +123,16 @@ class StateSettings(_Section):
     """How many consumed items are kept off a user's pages; the earliest are forgotten first."""
 
 
+class StoresSettings(_Section):
+    """`[stores]`: where the front keeps what it knows."""
+
+    online_store: _OnlineStore = "sqlite"
+    """`sqlite`, in `server.data_dir`; or a Redis or Valkey server: redis://USER:PASSWORD@HOST:PORT/NUMBER, rediss://
+    with TLS, redis+cluster:// or rediss+cluster:// where it is a node of a cluster."""
+    online_store_timeout_milliseconds: int = Field(default=500, ge=10, le=60_000)
+    """How long a Redis server may take for an answer."""
+
+
 class SurfaceSettings(_Section):
     """`[surfaces.NAME]`: one place where lists are shown."""
 
@@ -137,6 +154,13 @@ class SurfaceSettings(_Section):
     """How long to wait for the model at most; less where the caller's deadline is nearer."""
     reserve_milliseconds: int = Field(default=15, ge=0, le=10_000)
     """What is kept of the deadline for the tiers after LIVE_MODEL and for the way back."""
+
+    lists: _Name | None = None
+    """The set of lists behind PRECOMPUTED, by user or by item. Default: the surface's own name."""
+    popular_lists: _Name | None = None
+    """The set of lists by segment from which POPULAR answers. Default: none, POPULAR counts users."""
+    max_list_age_hours: float = Field(default=48.0, gt=0)
+    """Lists of PRECOMPUTED that were computed longer ago show as NOT_SERVING in health; they are used all the same."""
 
     @field_validator("tiers")
     @classmethod
@@ -167,5 +191,7 @@ class Settings(_Section):
     """Which events are good and what they mean."""
     state: StateSettings = StateSettings()
     """How much is kept of each user."""
+    stores: StoresSettings = StoresSettings()
+    """Where the front keeps what it knows."""
     surfaces: dict[_Name, SurfaceSettings] = Field(default={"home": SurfaceSettings(model="rnn")}, min_length=1)
     """The places where lists are shown, by name."""

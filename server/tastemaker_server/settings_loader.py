@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from tastemaker_server.errors import SettingsError
 from tastemaker_server.settings import Settings, SurfaceSettings
+from tastemaker_server.store_urls import masked
 
 __all__ = ["ENVIRONMENT_PREFIX", "load_settings"]
 
@@ -85,7 +86,7 @@ def _describe(detail: dict[str, Any], origins: Mapping[tuple[str, ...], str], co
         hint = f"did you mean {close[0]!r}?" if close else "known here: " + ", ".join(_keys_at(path[:-1]))
         return f"{where}: {dotted}: unknown setting; {hint}"
     message = detail["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(detail["input"], dict) else f" (found {detail['input']!r})"
+    shown = "" if isinstance(detail["input"], dict) else f" (found {masked(repr(detail['input']))})"
     return f"{where}: {dotted}: {message}{shown}"
 
 

@@ -1,7 +1,12 @@
 """Fixtures for tests that speak to a front over its wire."""
 
+import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -106,3 +111,94 @@ def connect() -> Iterator[Callable[[str], Wire]]:
 def wire(start_front: Callable[..., Any], connect: Callable[[str], Wire]) -> Wire:
     """Stubs to a new front with the default settings and no model server."""
     return connect(start_front().address)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class RedisServer:
+    """A real redis-server on a free port, which can be killed, started again on its data, and told to hang."""
+
+    folder: Path
+    port: int
+    arguments: tuple[str, ...] = ()
+    is_cluster: bool = False
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        return f"redis{'+cluster' if self.is_cluster else ''}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it, and returns once it answers."""
+        extra = ("--cluster-enabled", "yes", "--cluster-port", str(_free_port())) if self.is_cluster else ()
+        arguments = [
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.folder),
+            "--logfile",
+            "redis.log",
+        ]
+        self.process = subprocess.Popen(
+            ["redis-server", *arguments, "--save", "", "--appendonly", "yes", *extra, *self.arguments]
+        )
+        self._wait_for("PING", "PONG")
+        if self.is_cluster:
+            if "cluster_slots_assigned:0" in self.command("CLUSTER", "INFO"):  # nodes.conf remembers them
+                self.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+            self._wait_for("CLUSTER", "INFO", "cluster_state:ok")
+
+    def command(self, *arguments: str) -> str:
+        """What redis-cli prints for a command."""
+        command = ["redis-cli", "-p", str(self.port), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+
+    def kill(self) -> None:
+        """Kill -9, and waits for the end."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def _wait_for(self, *command: str) -> None:
+        *arguments, expected = command
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "redis.log").read_text()
+            asked = subprocess.run(
+                ["redis-cli", "-p", str(self.port), *arguments], capture_output=True, text=True, check=False, timeout=30
+            )
+            if expected in asked.stdout:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"no {expected} from redis-server: {asked.stdout}{asked.stderr}")
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts redis-servers: `start_redis(*arguments, is_cluster=False)`; skips where none is installed."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    started: list[RedisServer] = []
+
+    def start(*arguments: str, is_cluster: bool = False) -> RedisServer:
+        folder = tmp_path / f"redis-{len(started)}"
+        folder.mkdir()
+        server = RedisServer(folder, _free_port(), arguments, is_cluster)
+        started.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in started:
+        if server.process is not None and server.process.poll() is None:
+            server.process.kill()
+            server.process.wait(10)

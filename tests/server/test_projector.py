@@ -19,11 +19,11 @@ class _FlakyStore(SqliteOnlineStore):
 
     failures = 0
 
-    async def apply(self, events: Sequence[LoggedEvent]) -> None:
+    async def apply(self, events: Sequence[LoggedEvent], *, after: int) -> int:
         if self.failures:
             self.failures -= 1
             raise StoreUnavailableError("online_store", "made to fail")
-        await super().apply(events)
+        return await super().apply(events, after=after)
 
 
 @pytest.fixture
