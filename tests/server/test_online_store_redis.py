@@ -1,7 +1,6 @@
 """The online store on Redis keeps the contract, on one server and on a cluster, and names what is wrong."""
 
 import asyncio
-import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -88,24 +87,6 @@ async def test_server_that_was_killed_is_an_error_and_works_again(
             await store.user_state("u1")
     server.start()
     assert await store.user_state("u1") is not None
-
-
-# redis-py forgets a cluster's nodes, when it cannot reach them, without closing what it had open to them.
-@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
-async def test_server_that_was_killed_behind_a_cluster_client_works_again(
-    start_redis: Callable[..., Any], open_store: Open
-) -> None:
-    server = start_redis(is_cluster=True)
-    store = open_store(server.url)
-    await store.apply([logged(1, make_event("a"))], after=0)
-    server.kill()
-    for _ in range(3):
-        with pytest.raises(StoreUnavailableError, match=f"stores.online_store .*{server.port}"):
-            await store.user_state("u1")
-    server.start()
-    assert await store.user_state("u1") is not None
-    await store.close()
-    gc.collect()  # here, where the warnings are expected
 
 
 async def test_password_is_asked_for_by_the_settings_name_and_not_shown(
