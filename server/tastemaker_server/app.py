@@ -18,7 +18,7 @@ from tastemaker.v1 import (
 )
 from tastemaker_server.attribution import AttributionSigner, load_or_make_key
 from tastemaker_server.error_interceptor import ErrorInterceptor
-from tastemaker_server.errors import SettingsError
+from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log.sqlite import SqliteEventLog
 from tastemaker_server.feedback_service import FeedbackService
 from tastemaker_server.health import HealthMonitor
@@ -118,7 +118,14 @@ class Front:
             raise SettingsError([f"server.address: cannot listen on {address}: {problem}"]) from error
         await self._health.start()
         await self._server.start()
-        await self._projector.catch_up()
+        try:
+            await self._projector.catch_up()
+        except StoreUnavailableError:
+            await self._server.stop(0)
+            await self._model_client.close()
+            await self._event_log.close()
+            await self._online_store.close()
+            raise
         self._projector.start()
         await self._health.watch()
         return port
