@@ -1,5 +1,6 @@
 """Fixtures for tests that speak to a front over its wire."""
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -176,29 +177,67 @@ class RedisServer:
             asked = subprocess.run(
                 ["redis-cli", "-p", str(self.port), *arguments], capture_output=True, text=True, check=False, timeout=30
             )
-            if expected in asked.stdout:
+            if expected in asked.stdout or "NOAUTH" in asked.stdout + asked.stderr:
                 return
             time.sleep(0.02)
         raise AssertionError(f"no {expected} from redis-server: {asked.stdout}{asked.stderr}")
 
 
-@pytest.fixture
-def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
-    """Starts redis-servers: `start_redis(*arguments, is_cluster=False)`; skips where none is installed."""
+@contextlib.contextmanager
+def _redis_servers(folder: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts redis-servers with their data under a folder, and kills them at the end."""
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed")
     started: list[RedisServer] = []
 
     def start(*arguments: str, is_cluster: bool = False) -> RedisServer:
-        folder = tmp_path / f"redis-{len(started)}"
-        folder.mkdir()
-        server = RedisServer(folder, _free_port(), arguments, is_cluster)
+        own = folder / f"redis-{len(started)}"
+        own.mkdir()
+        server = RedisServer(own, _free_port(), arguments, is_cluster)
         started.append(server)
         server.start()
         return server
 
-    yield start
-    for server in started:
-        if server.process is not None and server.process.poll() is None:
-            server.process.kill()
-            server.process.wait(10)
+    try:
+        yield start
+    finally:
+        for server in started:
+            if server.process is not None and server.process.poll() is None:
+                server.kill()
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts redis-servers: `start_redis(*arguments, is_cluster=False)`; skips where none is installed."""
+    with _redis_servers(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def _module_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
+    with _redis_servers(tmp_path_factory.mktemp("redis")) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def _one_redis(_module_redis: Callable[..., RedisServer]) -> RedisServer:
+    return _module_redis()
+
+
+@pytest.fixture(scope="module")
+def _one_redis_cluster(_module_redis: Callable[..., RedisServer]) -> RedisServer:
+    return _module_redis(is_cluster=True)
+
+
+@pytest.fixture
+def redis(_one_redis: RedisServer) -> RedisServer:
+    """An empty redis-server, which the tests of a file share: do not harm it."""
+    _one_redis.command("FLUSHALL")
+    return _one_redis
+
+
+@pytest.fixture
+def redis_cluster(_one_redis_cluster: RedisServer) -> RedisServer:
+    """As `redis`, a cluster of one node: it refuses what spans slots, and takes two seconds to start."""
+    _one_redis_cluster.command("FLUSHALL")
+    return _one_redis_cluster

@@ -33,14 +33,14 @@ async def open_store() -> AsyncIterator[Open]:
 
 class TestRedisOnlineStore(OnlineStoreContract):
     @pytest.fixture
-    def online_store(self, start_redis: Callable[..., Any], open_store: Open) -> RedisOnlineStore:
-        return open_store(start_redis().url)
+    def online_store(self, redis: Any, open_store: Open) -> RedisOnlineStore:
+        return open_store(redis.url)
 
 
 class TestRedisClusterOnlineStore(OnlineStoreContract):
     @pytest.fixture
-    def online_store(self, start_redis: Callable[..., Any], open_store: Open) -> RedisOnlineStore:
-        return open_store(start_redis(is_cluster=True).url)
+    def online_store(self, redis_cluster: Any, open_store: Open) -> RedisOnlineStore:
+        return open_store(redis_cluster.url)
 
 
 async def test_concurrent_reads_share_round_trips(start_redis: Callable[..., Any], open_store: Open) -> None:

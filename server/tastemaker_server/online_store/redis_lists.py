@@ -26,7 +26,7 @@ _BEGUN = "tm:lists:begun"  # "name:generation" → the number of lists once all 
 _BUCKETS = 1024  # part of the format: generations lie in so many hashes
 _UNREAD_SECONDS = 24 * 3600  # what a killed publisher left goes away by itself
 _DROPPED_SECONDS = 60  # readers that saw the old pointer a moment ago may finish
-_LISTS_PER_PIPELINE = 1000
+_LISTS_PER_PIPELINE = 4000
 _PIPELINES_IN_FLIGHT = 3
 _BULK_TIMEOUT_SECONDS = 30.0
 
@@ -111,11 +111,11 @@ class RedisLists:
             key = keys.get(pointer.active.key) if pointer is not None else None
             if pointer is None or key is None:
                 value = None
-                (raw_now,) = await self._lists_reader.read(read_pointer)
+                (raw_now,) = await self._lists_reader.read(shared=read_pointer)
             else:
                 # The list first: where the pointer still is the same after it, all of the generation was there.
                 read_key = ("HGET", _bucket_key(name, pointer.active.generation, _bucket(key)), key)
-                value, raw_now = await self._lists_reader.read(read_key, read_pointer)
+                value, raw_now = await self._lists_reader.read(read_key, shared=read_pointer)
             if raw_now is None:
                 self._pointers.pop(name, None)
                 return None
