@@ -39,6 +39,7 @@ def _eventually(answer: Callable[[], Any], expected: Any) -> None:
     raise AssertionError(f"expected {expected!r}, and in the end it was {seen!r}")
 
 
+@pytest.mark.slow
 def test_feedback_through_one_front_shows_in_the_next_answer_of_another(
     tmp_path: Path, start_redis: Callable[..., Any], start_front: Callable[..., Any], connect: Callable[[str], Any]
 ) -> None:
@@ -129,6 +130,7 @@ def test_hung_redis_is_answered_within_the_callers_deadline(
     _eventually(lambda: wire.item_ids("x"), ["i1"])
 
 
+@pytest.mark.slow
 def test_redis_that_was_emptied_is_filled_again_from_the_log(
     start_redis: Callable[..., Any], start_front: Callable[..., Any], connect: Callable[[str], Any]
 ) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pyarrow
 import pytest
 from google.protobuf import json_format
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pyarrow import parquet
 
 from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_ITEM, LIST_KEY_SEGMENT, LIST_KEY_USER, ListKey, ListsManifest
@@ -191,6 +193,30 @@ def _config(tmp_path: Path, data_dir: Path, stores: str = "") -> Path:
         f'[server]\ndata_dir = "{data_dir}"\n{stores}[surfaces.home]\ntiers = ["PRECOMPUTED", "POPULAR"]\n'
     )
     return config
+
+
+def test_health_shows_whether_lists_are_there_and_young_enough(
+    tmp_path: Path, start_front: Callable[..., Any], connect: Callable[[str], Any]
+) -> None:
+    front = start_front('[surfaces.home]\ntiers = ["PRECOMPUTED", "POPULAR"]\nmax_list_age_hours = 24\n')
+    health = health_pb2_grpc.HealthStub(connect(front.address).channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest(service="lists/home"), timeout=30)
+    config = ["--config", str(_config(tmp_path, front.data_dir))]
+    now = int(time.time())
+    shown = [next(watch).status]
+    for generation, age_hours in ((1, 23), (2, 25)):
+        folder = write_lists(tmp_path, generation, {"u1": list_of("a")}, created_seconds=now - age_hours * 3600)
+        assert main(["publish-lists", *config, "--lists", str(folder)]) == 0
+        shown.append(next(watch).status)  # waits for the change
+    whole = health.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+    watch.cancel()
+    response = health_pb2.HealthCheckResponse
+    assert shown == [response.NOT_SERVING, response.SERVING, response.NOT_SERVING]
+    assert whole == response.SERVING
+    logged = "".join(front.log)
+    assert "lists/home: missing: no generation is published" in logged
+    assert "lists/home: fresh: generation 1, 1 lists, computed 23.0 h ago" in logged
+    assert "WARNING tastemaker_server.list_freshness: lists/home: old: generation 2, 1 lists" in logged
 
 
 def test_commands_publish_show_and_roll_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

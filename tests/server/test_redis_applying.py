@@ -99,6 +99,7 @@ async def _close(store: RedisOnlineStore) -> None:
     await store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("next_batch", [1, 7, 30])
 async def test_cut_off_after_any_command_it_ends_as_sqlite(
     start_redis: Callable[..., Any], expected: Any, next_batch: int

@@ -56,6 +56,10 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
         ),
         ("[feedback]\nmin_rating = 6\n", "feedback: min_rating 6.0 is above max_rating 5.0; swap them"),
         ("[feedback]\nconsuming_event_types = ['WATCH']\n", "feedback.consuming_event_types.0: Input should be 'VIEW'"),
+        (
+            "[stores]\nonline_store = 'mysql://host'\n",
+            "stores.online_store: String should match pattern '^(sqlite|rediss?",
+        ),
         ("[surfaces]\n", "surfaces: Dictionary should have at least 1 item"),
         ("[surfaces.Home]\nmodel = 'rnn'\n", "surfaces.Home: String should match pattern"),
         (

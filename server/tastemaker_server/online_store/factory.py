@@ -28,9 +28,9 @@ def open_online_store(settings: Settings) -> OnlineStore:
     try:
         from tastemaker_server.online_store.redis import RedisOnlineStore
     except ModuleNotFoundError as error:
-        if error.name not in ("redis", "hiredis"):
+        if (error.name or "").partition(".")[0] not in ("redis", "hiredis"):
             raise
-        problem = f"stores.online_store: {masked(url)} needs the package {error.name}; pip install 'tastemaker[redis]'"
+        problem = f"stores.online_store: {masked(url)} needs the package redis; pip install 'tastemaker[redis]'"
         raise SettingsError([problem]) from error
     timeout_seconds = settings.stores.online_store_timeout_milliseconds / 1000
     return RedisOnlineStore(url, policy=policy, timeout_seconds=timeout_seconds)
