@@ -64,12 +64,16 @@ class Recommender:
             StoreUnavailableError: The user's state or list cannot be read, or not within the caller's deadline.
         """
         deadline = self._monotonic() + seconds_left
-        margin = min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000)
+        if not self._online_store.is_remote:  # then no read waits, and a time limit would cost for nothing
+            state = await self._online_store.user_state(user_id)
+            query = Query(user_id, surface_name, surface, state, item_id, segment, deadline)
+            return await self._fill(query, max_results)
+        end = asyncio.get_running_loop().time() + seconds_left
+        first_margin = min(_FIRST_READ_MARGIN_SECONDS, _FIRST_READ_MARGIN_SHARE * seconds_left)
         try:
-            async with asyncio.timeout(seconds_left - margin):
-                margin = min(_FIRST_READ_MARGIN_SECONDS, _FIRST_READ_MARGIN_SHARE * seconds_left)
-                async with asyncio.timeout(seconds_left - margin):
-                    state = await self._online_store.user_state(user_id)
+            async with asyncio.timeout_at(end - first_margin) as limit:
+                state = await self._online_store.user_state(user_id)
+                limit.reschedule(end - min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000))
                 query = Query(user_id, surface_name, surface, state, item_id, segment, deadline)
                 return await self._fill(query, max_results)
         except TimeoutError as error:  # models have a limit of their own: it was the store
@@ -101,7 +105,8 @@ class Recommender:
             if answer.generation is not None:
                 report.list_generation = answer.generation.generation
                 age_micros = self._now_micros() - answer.generation.created_time_micros
-                report.list_age.FromMicroseconds(max(0, age_micros))
+                report.list_age.seconds, micros = divmod(max(0, age_micros), 1_000_000)
+                report.list_age.nanos = micros * 1000
             report.item_count = len(items) - before
             if report.item_count:
                 report.outcome = pb.TIER_OUTCOME_USED

@@ -31,6 +31,9 @@ class FoundList:
 class OnlineStore(Protocol):
     """Every method raises StoreUnavailableError when the backend cannot be reached."""
 
+    is_remote: bool
+    """Whether a read waits for another process, and so has to be cut off when the caller's deadline comes."""
+
     async def user_state(self, user_id: str) -> UserState | None:
         """What is known of a user, not to be changed; None for a user without events."""
         ...

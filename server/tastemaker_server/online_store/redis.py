@@ -12,6 +12,8 @@ __all__ = ["RedisOnlineStore"]
 class RedisOnlineStore(RedisUsers, RedisLists):
     """See `OnlineStore`. Safe for Redis Cluster: what changes in one step has one hash tag."""
 
+    is_remote = True
+
     def __init__(self, url: str, *, policy: StatePolicy, timeout_seconds: float) -> None:
         """Takes the address; connects at the first call.
 

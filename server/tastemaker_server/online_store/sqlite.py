@@ -34,6 +34,8 @@ CREATE INDEX IF NOT EXISTS popularity_by_count ON popularity (user_count DESC, i
 class SqliteOnlineStore(SqliteLists):
     """See `OnlineStore`."""
 
+    is_remote = False
+
     def __init__(self, path: Path, *, policy: StatePolicy) -> None:
         """Opens the file, or makes it.
 

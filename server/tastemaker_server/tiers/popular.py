@@ -38,21 +38,19 @@ class PopularTier:
     async def rank(self, query: Query, *, wanted: int, excluded: Collection[str]) -> TierAnswer:
         """See `Tier.rank`. Reads as deep as the longest exclusion needs, so that it never empties a page."""
         needed = wanted + len(excluded)
-        found = await self._segment_list(query.surface.popular_lists, query.segment)
-        if found is not None and found.ranked is not None:
-            ranked = found.ranked
-            if len(ranked.item_ids) >= needed:
-                return TierAnswer(ranked.item_ids, ranked.scores, generation=found.generation)
-            await self._refresh_if_needed(needed)
-            return TierAnswer(
-                [*ranked.item_ids, *self._item_ids], [*ranked.scores, *self._scores], generation=found.generation
-            )
-        await self._refresh_if_needed(needed)
-        return TierAnswer(self._item_ids, self._scores)
+        found = None
+        if query.surface.popular_lists is not None:
+            found = await self._segment_list(query.surface.popular_lists, query.segment)
+            if found is not None and found.ranked is not None and len(found.ranked.item_ids) >= needed:
+                return TierAnswer(found.ranked.item_ids, found.ranked.scores, generation=found.generation)
+        if self._monotonic() >= self._stale_at or (needed > self._limit and len(self._item_ids) == self._limit):
+            await self._refresh(max(self._limit, needed))
+        if found is None or found.ranked is None:
+            return TierAnswer(self._item_ids, self._scores)
+        item_ids = [*found.ranked.item_ids, *self._item_ids]
+        return TierAnswer(item_ids, [*found.ranked.scores, *self._scores], generation=found.generation)
 
-    async def _segment_list(self, name: str | None, segment: str) -> FoundList | None:
-        if name is None:
-            return None
+    async def _segment_list(self, name: str, segment: str) -> FoundList | None:
         known = self._segments.get((name, segment))
         if known is None or self._monotonic() >= known.stale_at:
             found = await self._online_store.read_list(name, {LIST_KEY_SEGMENT: segment})
@@ -64,10 +62,6 @@ class PopularTier:
                 del self._segments[next(iter(self._segments))]
             self._segments[name, segment] = known
         return known.found
-
-    async def _refresh_if_needed(self, needed: int) -> None:
-        if self._monotonic() >= self._stale_at or (needed > self._limit and len(self._item_ids) == self._limit):
-            await self._refresh(max(self._limit, needed))
 
     async def _refresh(self, limit: int) -> None:
         popular = await self._online_store.popular(limit)
