@@ -7,6 +7,7 @@ same round trip as the list; where it has moved, the read is repeated. Every key
 import asyncio
 import binascii
 import contextlib
+import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -22,7 +23,8 @@ from tastemaker_server.online_store.redis_reader import RedisReader
 __all__ = ["RedisLists"]
 
 _POINTERS = "tm:lists"  # name → ListPointer
-_BEGUN = "tm:lists:begun"  # "name:generation" → the number of lists once all are there; what no pointer names is to go
+# "name:generation" → the number of lists once all are there, until then whose they are; what no pointer names is to go.
+_BEGUN = "tm:lists:begun"
 _BUCKETS = 1024  # part of the format: generations lie in so many hashes
 _UNREAD_SECONDS = 24 * 3600  # what a killed publisher left goes away by itself
 _DROPPED_SECONDS = 60  # readers that saw the old pointer a moment ago may finish
@@ -51,15 +53,18 @@ class RedisLists:
         if generation in _numbers(pointer):
             raise ValueError(f"generation {generation} of {name!r} can be read and cannot change; write a new one")
         begun = f"{name}:{generation}"
-        await self._bulk(("HSET", _BEGUN, begun, 0))
+        mine = f"filling {secrets.token_hex(8)}"
+        await self._bulk(("HSET", _BEGUN, begun, mine))
         await self._drop(name, generation)
         try:
             count = await self._fill(name, generation, lists)
-            await self._bulk(("HSET", _BEGUN, begun, count))
+            (is_mine,) = await self._bulk(("EVAL", _SET_IF_UNCHANGED, 1, _BEGUN, begun, mine, count))
         except Exception:
             with contextlib.suppress(StoreUnavailableError):  # then it goes away after _UNREAD_SECONDS
                 await self._drop(name, generation)
             raise
+        if not is_mine:
+            raise ValueError(f"generation {generation} of {name!r} is being put by another process; let it finish")
         return count
 
     async def activate_lists(self, name: str, info: ListGeneration) -> None:
@@ -69,7 +74,7 @@ class RedisLists:
             raw, before = await self._pointer(name)
             if generation not in _numbers(before):
                 (count,) = await self._bulk(("HGET", _BEGUN, f"{name}:{generation}"))
-                if not int(count or 0):
+                if not (count or b"").isdigit() or int(count) == 0:
                     raise ValueError(f"generation {generation} of {name!r} has no lists, or not all; put them first")
                 await self._bulk(*(("PERSIST", key) for key in _bucket_keys(name, generation)))
             after = ListPointer(active=info)

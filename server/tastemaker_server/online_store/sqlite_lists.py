@@ -61,6 +61,7 @@ class SqliteLists:
     async def put_lists(self, name: str, generation: int, lists: Iterable[tuple[str, bytes]]) -> int:
         """See `OnlineStore.put_lists`."""
         file = f"{name}-{generation}-{secrets.token_hex(4)}.db"
+        taken = f"generation {generation} of {name!r} is being put by another process; let it finish"
 
         def begin(connection: sqlite3.Connection) -> None:
             row = connection.execute(
@@ -74,15 +75,17 @@ class SqliteLists:
 
         def end(connection: sqlite3.Connection) -> None:
             if not connection.execute("UPDATE list_files SET role = ? WHERE file = ?", (_FILLED, file)).rowcount:
-                raise ValueError(f"generation {generation} of {name!r} is being put by another process; let it finish")
+                raise ValueError(taken)
 
         await self._lists_writer.submit(begin)
         self._remove_unnamed_files(name)
         try:
             count = await asyncio.to_thread(_fill, self._folder / file, lists)
             await self._lists_writer.submit(end)
-        except BaseException:
+        except BaseException as error:
             _remove(self._folder / file)
+            if isinstance(error, StoreUnavailableError) and self._role(file) is None:
+                raise ValueError(taken) from error  # the other process removed the file
             raise
         return count
 
@@ -168,7 +171,7 @@ class SqliteLists:
                         del self._open[name]
                         generation.close()
                     if not (self._folder / row[0]).exists():
-                        if self._is_active(row[0]):
+                        if self._role(row[0]) == _ACTIVE:
                             raise StoreUnavailableError(
                                 _STORE, f"{self._folder / row[0]} is gone; publish {name!r} again"
                             )
@@ -194,9 +197,9 @@ class SqliteLists:
         for generation in self._open.values():
             generation.close()
 
-    def _is_active(self, file: str) -> bool:
+    def _role(self, file: str) -> str | None:
         row = self._lists_reader.execute("SELECT role FROM list_files WHERE file = ?", (file,)).fetchone()
-        return row is not None and row[0] == _ACTIVE
+        return str(row[0]) if row is not None else None
 
     def _remove_unnamed_files(self, name: str) -> None:
         """Removes files that the table does not name: of older generations, and of publishers that were killed."""

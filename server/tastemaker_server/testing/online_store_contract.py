@@ -1,6 +1,7 @@
 """What every online store must do."""
 
 import asyncio
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -223,6 +224,27 @@ class OnlineStoreContract:
         await _publish(online_store, 1, ["u1"])
         assert await _shown(online_store, ["u1"]) == {(1, "of-1")}
         assert await online_store.read_list("home", {LIST_KEY_USER: "left-7"}) == FoundList(generation_info(1), None)
+
+    async def test_of_two_publishers_of_one_generation_the_later_one_wins(self, online_store: OnlineStore) -> None:
+        later_is_done = threading.Event()
+
+        has_begun = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def slow() -> Iterator[tuple[str, bytes]]:
+            loop.call_soon_threadsafe(has_begun.set)
+            yield "u1", list_of("of-1")
+            later_is_done.wait(30)
+            yield "u2", list_of("of-1")
+
+        first = asyncio.create_task(online_store.put_lists("home", 1, slow()))
+        await has_begun.wait()
+        await online_store.put_lists("home", 1, [(user, list_of("of-1")) for user in ("u1", "u2")])
+        later_is_done.set()
+        with pytest.raises(ValueError, match="generation 1 of 'home' is being put by another process"):
+            await first
+        await online_store.activate_lists("home", generation_info(1))
+        assert await _shown(online_store, ["u1", "u2"]) == {(1, "of-1")}
 
     async def test_many_lists_all_arrive(self, online_store: OnlineStore) -> None:
         lists = [(f"u{number}", list_of(f"i{number}")) for number in range(12_345)]
