@@ -1,16 +1,18 @@
 """Starts the processes that are measured, on free ports, and ends them."""
 
 import contextlib
+import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 
-__all__ = ["Modelserver", "echo_server", "free_port", "front", "modelserver"]
+__all__ = ["Modelserver", "echo_server", "free_port", "front", "modelserver", "redis_server"]
 
 _BIN = Path(sys.executable).parent
 _START_SECONDS = 60
@@ -65,6 +67,30 @@ def echo_server(folder: Path, method: str, response: bytes) -> Iterator[str]:
     message.write_bytes(response)
     with _running([sys.executable, "-m", "bench.echo_server", address, method, message], address):
         yield address
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """An empty redis-server (Debian: redis-server) that keeps nothing on disk; yields its URL."""
+    if shutil.which("redis-server") is None:
+        raise RuntimeError("redis-server is not installed; install it (Debian: redis-server)")
+    port = free_port()
+    arguments = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    with subprocess.Popen(arguments, stdout=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + _START_SECONDS
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except OSError:
+                    if process.poll() is not None or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.02)
+            yield f"redis://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
 @contextlib.contextmanager

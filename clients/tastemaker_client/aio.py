@@ -64,10 +64,15 @@ class AsyncClient:
         *,
         max_results: int = 0,
         request_id: str = "",
+        item_id: str = "",
+        segment: str = "",
         timeout_seconds: float = RECOMMEND_TIMEOUT_SECONDS,
     ) -> Page:
         """Asks for one ranked page; see `Client.recommend`."""
-        return await self._send(recommend_call(user_id, surface, max_results, request_id), timeout_seconds)
+        call = recommend_call(
+            user_id, surface, max_results=max_results, request_id=request_id, item_id=item_id, segment=segment
+        )
+        return await self._send(call, timeout_seconds)
 
     async def feedback(
         self, events: Iterable[Event], *, timeout_seconds: float = FEEDBACK_TIMEOUT_SECONDS

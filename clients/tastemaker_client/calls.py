@@ -72,7 +72,9 @@ class Call(Generic[Result]):
     """Turns the answer's message into what the caller gets."""
 
 
-def recommend_call(user_id: str, surface: str, max_results: int, request_id: str) -> Call[Page]:
+def recommend_call(
+    user_id: str, surface: str, *, max_results: int, request_id: str, item_id: str, segment: str
+) -> Call[Page]:
     """Makes a Recommend call ready."""
     request = _message(
         recommendation_service_pb2.RecommendRequest,
@@ -80,6 +82,8 @@ def recommend_call(user_id: str, surface: str, max_results: int, request_id: str
         surface=surface,
         max_results=max_results,
         request_id=request_id,
+        item_id=item_id,
+        segment=segment,
     )
     return Call("recommend", request, lambda response: _read_page(user_id, response))
 
@@ -137,7 +141,13 @@ def _read_page(user_id: str, response: recommendation_service_pb2.RecommendRespo
         ),
         tier=_tier(response.tier),
         tier_reports=tuple(
-            TierReport(_tier(report.tier), _outcome(report.outcome), report.item_count)
+            TierReport(
+                _tier(report.tier),
+                _outcome(report.outcome),
+                report.item_count,
+                report.list_generation,
+                report.list_age.ToNanoseconds() / 1e9 if report.HasField("list_age") else None,
+            )
             for report in response.tier_reports
         ),
         attribution_token=response.attribution_token,

@@ -62,7 +62,12 @@ def _recommend(options: Namespace) -> int:
     titles = read_titles(Path(options.items)) if options.items else {}
     with _client(options) as client:
         page = client.recommend(
-            options.user, options.surface, max_results=options.max_results, timeout_seconds=options.timeout_seconds
+            options.user,
+            options.surface,
+            max_results=options.max_results,
+            item_id=options.item,
+            segment=options.segment,
+            timeout_seconds=options.timeout_seconds,
         )
     print(page_as_json(page, titles) if options.json else page_as_text(page, titles))
     return _DONE

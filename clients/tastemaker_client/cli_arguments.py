@@ -53,6 +53,8 @@ def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     recommend.add_argument("--user", required=True, help="the user's id, known or not")
     recommend.add_argument("--surface", required=True, help="where the page would be shown, for example home")
+    recommend.add_argument("--item", default="", metavar="ID", help="the item that is shown, for similar ones")
+    recommend.add_argument("--segment", default="", metavar="NAME", help="the user's group, for what is popular in it")
     recommend.add_argument(
         "--max-results", type=int, default=0, metavar="N", help="at most N items; default: the surface's"
     )

@@ -69,6 +69,8 @@ class Client:
         *,
         max_results: int = 0,
         request_id: str = "",
+        item_id: str = "",
+        segment: str = "",
         timeout_seconds: float = RECOMMEND_TIMEOUT_SECONDS,
     ) -> Page:
         """Asks for one ranked page.
@@ -78,6 +80,8 @@ class Client:
             surface: where the page will be shown: a name that the operator configured.
             max_results: at most so many items; 0 takes the surface's default, more than its cap is capped.
             request_id: for logs and traces; the server makes one if it is empty.
+            item_id: the item that is shown, for surfaces of items similar to it; kept off the page.
+            segment: the group that the user is sorted into, for what is popular there.
             timeout_seconds: the deadline of the call with all its retries, 0.5 s by default.
 
         Returns:
@@ -86,7 +90,10 @@ class Client:
         Raises:
             TastemakerError: one of its subclasses, see `errors`.
         """
-        return self._send(recommend_call(user_id, surface, max_results, request_id), timeout_seconds)
+        call = recommend_call(
+            user_id, surface, max_results=max_results, request_id=request_id, item_id=item_id, segment=segment
+        )
+        return self._send(call, timeout_seconds)
 
     def feedback(
         self, events: Iterable[Event], *, timeout_seconds: float = FEEDBACK_TIMEOUT_SECONDS

@@ -56,6 +56,7 @@ class ItemReason(_Word):
     RANKED_FROM_HISTORY = "RANKED_FROM_HISTORY"
     IN_USER_LIST = "IN_USER_LIST"
     POPULAR = "POPULAR"
+    SIMILAR_TO_ITEM = "SIMILAR_TO_ITEM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,10 @@ class TierReport:
     outcome: TierOutcome
     item_count: int
     """How many items of the page came from the tier."""
+    list_generation: int = 0
+    """The generation of lists that the tier looked into; 0 where there is none."""
+    list_age_seconds: float | None = None
+    """How long ago those lists were computed; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ __all__ = ["page_as_json", "page_as_text"]
 
 _TIER_WORDS = {
     Tier.LIVE_MODEL: "ranked just now by a model, from this user's newest history",
-    Tier.PRECOMPUTED: "from the list that a batch job computed for this user",
+    Tier.PRECOMPUTED: "from a list that a batch job computed for this user or item",
     Tier.POPULAR: "what most users consumed",
     Tier.UNSPECIFIED: "a tier that this client does not know",
 }
@@ -23,7 +23,7 @@ _OUTCOME_WORDS = {
     TierOutcome.TIMED_OUT: "did not answer within its share of the deadline",
     TierOutcome.SKIPPED_FOR_DEADLINE: "not asked: too little time was left",
     TierOutcome.UNAVAILABLE: "could not be reached, or answered with an error",
-    TierOutcome.NO_LIST: "has no list for this user: the batch job has not run, or the user was not in it",
+    TierOutcome.NO_LIST: "has no list for this user or item: the batch job has not run, or it was not in it",
     TierOutcome.UNSPECIFIED: "an outcome that this client does not know",
 }
 
@@ -69,6 +69,17 @@ def page_as_json(page: Page, titles: Mapping[str, str]) -> str:
 
 
 def _report_words(report: TierReport) -> str:
+    return _outcome_words(report) + _lists_words(report)
+
+
+def _lists_words(report: TierReport) -> str:
+    if not report.list_generation:
+        return ""
+    age_hours = (report.list_age_seconds or 0) / 3600
+    return f" (lists of generation {report.list_generation}, computed {age_hours:.1f} h ago)"
+
+
+def _outcome_words(report: TierReport) -> str:
     if report.outcome is TierOutcome.USED:
         return f"gave {report.item_count} item{'' if report.item_count == 1 else 's'}"
     return _OUTCOME_WORDS[report.outcome]

@@ -18,12 +18,13 @@ from tastemaker.v1 import (
 )
 from tastemaker_server.attribution import AttributionSigner, load_or_make_key
 from tastemaker_server.error_interceptor import ErrorInterceptor
-from tastemaker_server.errors import SettingsError
+from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log.opening import open_event_log
 from tastemaker_server.feedback_service import FeedbackService
 from tastemaker_server.health import HealthMonitor
+from tastemaker_server.list_freshness import ListFreshness, max_list_age_hours
 from tastemaker_server.model_client import ModelClient
-from tastemaker_server.online_store.sqlite import SqliteOnlineStore
+from tastemaker_server.online_store.factory import open_online_store
 from tastemaker_server.projector import Projector
 from tastemaker_server.recommend_service import RecommendService
 from tastemaker_server.recommender import Recommender
@@ -31,13 +32,13 @@ from tastemaker_server.settings import Settings
 from tastemaker_server.tiers.live_model import LiveModelTier
 from tastemaker_server.tiers.popular import PopularTier
 from tastemaker_server.tiers.precomputed import PrecomputedTier
-from tastemaker_server.user_state import StatePolicy
 
 __all__ = ["Front", "serve"]
 
 _log = logging.getLogger(__name__)
 # How long events that came in through another front may stay unknown to this one.
 _SHARED_LOG_POLL_SECONDS = 0.2
+_OWN_LOG_POLL_SECONDS = 1.0
 
 
 class Front:
@@ -47,24 +48,18 @@ class Front:
         """Opens the stores.
 
         Raises:
-            SettingsError: `server.data_dir` cannot be used.
+            SettingsError: `server.data_dir` or `stores.online_store` cannot be used.
             StoreUnavailableError: A store cannot be opened.
         """
         self._settings = settings
         data_dir = settings.server.data_dir
         signer = AttributionSigner(_prepare(data_dir))
-        policy = StatePolicy(
-            consuming_event_types=frozenset(kind.number for kind in settings.feedback.consuming_event_types),
-            max_history_events=settings.state.max_history_events,
-            max_consumed_items=settings.state.max_consumed_items,
-        )
         self._event_log = open_event_log(settings)
-        self._online_store = SqliteOnlineStore(data_dir / "online.db", policy=policy)
-        shared = settings.stores.event_log != "sqlite"
+        self._online_store = open_online_store(settings)
         self._projector = Projector(
             event_log=self._event_log,
             online_store=self._online_store,
-            poll_seconds=_SHARED_LOG_POLL_SECONDS if shared else None,
+            poll_seconds=_OWN_LOG_POLL_SECONDS if settings.stores.event_log == "sqlite" else _SHARED_LOG_POLL_SECONDS,
         )
         self._model_client = ModelClient(settings.model_server.address)
         self._health = HealthMonitor(
@@ -73,6 +68,11 @@ class Front:
             projector=self._projector,
             model_client=self._model_client,
             models={surface.model for surface in settings.surfaces.values() if surface.model is not None},
+            list_freshness=ListFreshness(
+                online_store=self._online_store,
+                max_age_hours=max_list_age_hours(settings.surfaces),
+                now_micros=_now_micros,
+            ),
         )
         recommender = Recommender(
             tiers=[
@@ -82,6 +82,7 @@ class Front:
             ],
             online_store=self._online_store,
             monotonic=time.monotonic,
+            now_micros=_now_micros,
         )
         recommend_service = RecommendService(
             recommender=recommender, surfaces=settings.surfaces, signer=signer, now_micros=_now_micros
@@ -124,7 +125,14 @@ class Front:
             raise SettingsError([f"server.address: cannot listen on {address}: {problem}"]) from error
         await self._health.start()
         await self._server.start()
-        await self._projector.catch_up()
+        try:
+            await self._projector.catch_up()
+        except StoreUnavailableError:
+            await self._server.stop(0)
+            await self._model_client.close()
+            await self._event_log.close()
+            await self._online_store.close()
+            raise
         self._projector.start()
         await self._health.watch()
         return port

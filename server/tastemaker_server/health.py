@@ -5,8 +5,9 @@
 | `event_log` | the event log can be read |
 | `online_store` | the online store can be read, and takes the events that the log gives |
 | `model/NAME` | the model server has a version of NAME that can be called |
+| `lists/NAME` | the lists behind PRECOMPUTED have an active generation that is young enough |
 | `tastemaker.v1.FeedbackService` | `event_log` and `online_store` are |
-| `tastemaker.v1.RecommendationService` | `online_store` is; models may be away, other tiers answer then |
+| `tastemaker.v1.RecommendationService` | `online_store` is; models and lists may be away, other tiers answer then |
 | `` (empty: the whole process) | both services are |
 
 All are NOT_SERVING until the stores have caught up, and again from the moment when draining starts.
@@ -20,6 +21,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.event_log import EventLog
 from tastemaker_server.health_servicer import HealthServicer
+from tastemaker_server.list_freshness import ListFreshness
 from tastemaker_server.model_client import ModelClient
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.projector import Projector
@@ -43,6 +45,7 @@ class HealthMonitor:
         projector: Projector,
         model_client: ModelClient,
         models: Iterable[str],
+        list_freshness: ListFreshness,
     ) -> None:
         self.servicer = HealthServicer()
         """To be registered with the server."""
@@ -51,12 +54,15 @@ class HealthMonitor:
         self._projector = projector
         self._model_client = model_client
         self._models = sorted(models)
+        self._list_freshness = list_freshness
         self._shown: dict[str, bool] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Makes every component known as NOT_SERVING; `watch` then says what is true."""
-        for name in (*_SERVICES, "event_log", "online_store", *(f"model/{model}" for model in self._models)):
+        models = [f"model/{model}" for model in self._models]
+        lists = [f"lists/{name}" for name in self._list_freshness.names]
+        for name in (*_SERVICES, "event_log", "online_store", *models, *lists):
             await self._show(name, serving=False)
 
     async def watch(self) -> None:
@@ -85,6 +91,7 @@ class HealthMonitor:
             self._projector.check()
             await self._online_store.check()
 
+        lists = await self._fresh_lists()
         event_log, online_store, *models = await asyncio.gather(
             _is_well(self._event_log.check),
             _is_well(follow_log),
@@ -94,9 +101,19 @@ class HealthMonitor:
         await self._show("online_store", online_store)
         for model, available in zip(self._models, models, strict=True):
             await self._show(f"model/{model}", available)
+        for name in self._list_freshness.names:
+            await self._show(f"lists/{name}", name in lists)
         await self._show("tastemaker.v1.FeedbackService", event_log and online_store)
         await self._show("tastemaker.v1.RecommendationService", online_store)
         await self._show("", event_log and online_store)
+
+    async def _fresh_lists(self) -> set[str]:
+        """The sets of lists that are fresh; none where the store cannot be read, which `online_store` shows."""
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT_SECONDS):
+                return {name for name in self._list_freshness.names if await self._list_freshness.is_fresh(name)}
+        except (StoreUnavailableError, TimeoutError):
+            return set()
 
     async def _show(self, name: str, serving: bool) -> None:
         if self._shown.get(name) == serving:

@@ -1,8 +1,9 @@
 """Keeps the online store a view of the event log: reads the log in order and applies it, at start and ever after.
 
 `Feedback` appends to the log and then waits here until its events are applied. A front that was killed in between
-catches up when it
-starts: the same code path, so what was acknowledged and what was only stored both reach the store, once.
+catches up when it starts: the same code path, so what was acknowledged and what was only stored both reach the store,
+once. Several fronts may apply one log to one store at once; each asks the store how far it is, every so often,
+and so also notices one that was emptied or set back, and applies the log again from there.
 """
 
 import asyncio
@@ -24,13 +25,13 @@ _RETRY_SECONDS = 0.2
 class Projector:
     """One per process. `catch_up`, then `start`; `stop` at the end."""
 
-    def __init__(self, *, event_log: EventLog, online_store: OnlineStore, poll_seconds: float | None = None) -> None:
+    def __init__(self, *, event_log: EventLog, online_store: OnlineStore, poll_seconds: float = 1.0) -> None:
         """Takes the stores.
 
         Args:
             event_log: What is read.
             online_store: What it is applied to.
-            poll_seconds: How often to look for events that other fronts appended; None where nobody else appends.
+            poll_seconds: How often to look for events that other fronts appended, and for a store that lost some.
         """
         self._event_log = event_log
         self._online_store = online_store
@@ -44,8 +45,7 @@ class Projector:
 
     async def catch_up(self) -> int:
         """Applies all that the log holds beyond the store, and returns the position reached."""
-        self._applied = await self._online_store.applied_position()
-        before = self._applied
+        before = self._applied = await self._online_store.applied_position()
         while await self._step():
             pass
         if self._applied > before:
@@ -100,7 +100,7 @@ class Projector:
                     _log.error("cannot apply events now, trying again every %s s: %s", _RETRY_SECONDS, error)
                 await self._wait_after(error)
             except Exception as error:  # whatever it was, callers must hear of it and the log must be read again
-                _log.exception("cannot apply events now, trying again in %s s", _RETRY_SECONDS)
+                _log.exception("cannot apply events now, trying again every %s s", _RETRY_SECONDS)
                 await self._wait_after(StoreUnavailableError("online_store", error))
 
     async def _wait_after(self, failure: StoreUnavailableError) -> None:
@@ -110,16 +110,28 @@ class Projector:
         self._wake.set()
 
     async def _step(self) -> bool:
+        self._note(await self._online_store.applied_position())
         events = await self._event_log.read(self._applied, _BATCH_EVENTS)
         if events:
-            await self._online_store.apply(events)
-            self._applied = events[-1].position
-        self._failure = None
+            self._note(await self._online_store.apply(events, after=self._applied))
+        if self._failure is not None:
+            _log.info("events are applied again, up to position %d", self._applied)
+            self._failure = None
         while self._waiters and self._waiters[0][0] <= self._applied:
             _, _, future = heapq.heappop(self._waiters)
             if not future.done():
                 future.set_result(None)
         return bool(events)
+
+    def _note(self, applied: int) -> None:
+        """Takes over how far the store is; another front may have gone further, and a store can lose what it had."""
+        if applied < self._applied:
+            _log.warning(
+                "online store went back from position %d to %d: applying the event log again from there",
+                self._applied,
+                applied,
+            )
+        self._applied = applied
 
     def _fail_waiters(self, error: StoreUnavailableError) -> None:
         for _, _, future in self._waiters:

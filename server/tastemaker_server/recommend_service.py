@@ -38,6 +38,8 @@ class RecommendService(pb_grpc.RecommendationServiceServicer):
         violations.check_id("user_id", request.user_id, max_bytes=MAX_ID_BYTES)
         violations.check_id("surface", request.surface, max_bytes=MAX_KEY_BYTES)
         violations.check_id("request_id", request.request_id, max_bytes=MAX_KEY_BYTES, required=False)
+        violations.check_id("item_id", request.item_id, max_bytes=MAX_ID_BYTES, required=False)
+        violations.check_id("segment", request.segment, max_bytes=MAX_KEY_BYTES, required=False)
         if request.max_results < 0:
             violations.add("max_results", f"is {request.max_results}; send 0 for the surface's default, or more")
         violations.raise_if_any()
@@ -54,6 +56,8 @@ class RecommendService(pb_grpc.RecommendationServiceServicer):
             surface=surface,
             max_results=min(request.max_results or surface.default_results, surface.max_results),
             seconds_left=seconds_left,
+            item_id=request.item_id,
+            segment=request.segment,
         )
         response.request_id = request.request_id or uuid.uuid4().hex
         response.attribution_token = self._signer.sign(

@@ -3,27 +3,51 @@
 It owns what holds for every tier: no item twice, none that the user has consumed, a report for each tier.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
 from tastemaker.v1 import recommendation_service_pb2 as pb
+from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import SurfaceSettings, TierName
 from tastemaker_server.tiers import Query, Tier
 
 __all__ = ["Recommender"]
 
+# What is kept of the deadline to say in time that the store does not answer. The first read finds a store that is away,
+# and its margin is ample; the rest may use nearly all, lest a page that is almost ready be thrown away.
+_FIRST_READ_MARGIN_SECONDS = 0.05
+_FIRST_READ_MARGIN_SHARE = 0.2
+_MARGIN_SECONDS = 0.005
+
 
 class Recommender:
     """Stateless but for its tiers; one for all calls."""
 
-    def __init__(self, *, tiers: Iterable[Tier], online_store: OnlineStore, monotonic: Callable[[], float]) -> None:
-        """Takes one tier of each name, the store with users' states, and the clock of deadlines."""
+    def __init__(
+        self,
+        *,
+        tiers: Iterable[Tier],
+        online_store: OnlineStore,
+        monotonic: Callable[[], float],
+        now_micros: Callable[[], int],
+    ) -> None:
+        """Takes one tier of each name, the store with users' states, the clock of deadlines, and the time of day."""
         self._tiers: Mapping[TierName, Tier] = {tier.name: tier for tier in tiers}
         self._online_store = online_store
         self._monotonic = monotonic
+        self._now_micros = now_micros
 
     async def recommend(
-        self, *, user_id: str, surface_name: str, surface: SurfaceSettings, max_results: int, seconds_left: float
+        self,
+        *,
+        user_id: str,
+        surface_name: str,
+        surface: SurfaceSettings,
+        max_results: int,
+        seconds_left: float,
+        item_id: str = "",
+        segment: str = "",
     ) -> pb.RecommendResponse:
         """Returns a page, without request id and token.
 
@@ -33,14 +57,33 @@ class Recommender:
             surface: Its settings.
             max_results: The length of the page, 1 or more.
             seconds_left: How long the caller waits.
+            item_id: The item that the caller shows, which is kept off the page; "" for none.
+            segment: The group that the caller sorts the user into; "" for none.
 
         Raises:
-            StoreUnavailableError: The user's state or list cannot be read.
+            StoreUnavailableError: The user's state or list cannot be read, or not within the caller's deadline.
         """
         deadline = self._monotonic() + seconds_left
-        state = await self._online_store.user_state(user_id)
-        query = Query(user_id, surface_name, surface, state, deadline)
+        if not self._online_store.is_remote:  # then no read waits, and a time limit would cost for nothing
+            state = await self._online_store.user_state(user_id)
+            query = Query(user_id, surface_name, surface, state, item_id, segment, deadline)
+            return await self._fill(query, max_results)
+        end = asyncio.get_running_loop().time() + seconds_left
+        first_margin = min(_FIRST_READ_MARGIN_SECONDS, _FIRST_READ_MARGIN_SHARE * seconds_left)
+        try:
+            async with asyncio.timeout_at(end - first_margin) as limit:
+                state = await self._online_store.user_state(user_id)
+                limit.reschedule(end - min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000))
+                query = Query(user_id, surface_name, surface, state, item_id, segment, deadline)
+                return await self._fill(query, max_results)
+        except TimeoutError as error:  # models have a limit of their own: it was the store
+            raise StoreUnavailableError("online_store", "no answer within the caller's deadline") from error
+
+    async def _fill(self, query: Query, max_results: int) -> pb.RecommendResponse:
+        state, surface = query.state, query.surface
         excluded = dict.fromkeys(state.consumed_item_ids) if state is not None else {}
+        if query.item_id:
+            excluded[query.item_id] = None
         response = pb.RecommendResponse(tier=pb.TIER_POPULAR)
         items = response.items
         for name in surface.tiers:
@@ -51,13 +94,19 @@ class Recommender:
                 report.outcome = pb.TIER_OUTCOME_NOT_NEEDED
                 continue
             answer = await tier.rank(query, wanted=max_results - before, excluded=excluded)
+            reason = tier.item_reason if answer.item_reason is None else answer.item_reason
             for item_id, score in zip(answer.item_ids, answer.scores, strict=True):
                 if item_id in excluded:
                     continue
                 excluded[item_id] = None
-                items.add(item_id=item_id, score=score, tier=name.number, reason=tier.item_reason)
+                items.add(item_id=item_id, score=score, tier=name.number, reason=reason)
                 if len(items) == max_results:
                     break
+            if answer.generation is not None:
+                report.list_generation = answer.generation.generation
+                age_micros = self._now_micros() - answer.generation.created_time_micros
+                report.list_age.seconds, micros = divmod(max(0, age_micros), 1_000_000)
+                report.list_age.nanos = micros * 1000
             report.item_count = len(items) - before
             if report.item_count:
                 report.outcome = pb.TIER_OUTCOME_USED

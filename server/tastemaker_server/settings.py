@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainSerializer,
     StringConstraints,
     field_serializer,
     field_validator,
@@ -18,7 +19,7 @@ from pydantic import (
 )
 
 from tastemaker.v1 import feedback_service_pb2, recommendation_service_pb2
-from tastemaker_server.store_urls import mask_passwords
+from tastemaker_server.store_urls import REDIS_URL_PATTERN, mask_passwords
 
 __all__ = [
     "EventTypeName",
@@ -33,6 +34,11 @@ __all__ = [
 ]
 
 _Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5}$")]
+_OnlineStore = Annotated[
+    str,
+    StringConstraints(pattern=f"^(sqlite|{REDIS_URL_PATTERN})$"),
+    PlainSerializer(mask_passwords),  # settings are printed
+]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 
@@ -93,6 +99,11 @@ class StoresSettings(_Section):
     event_log_password_file: str = ""
     """A file with PostgreSQL's password, read anew for each connection; empty where the URL, PGPASSWORD or PGPASSFILE
     has it."""
+    online_store: _OnlineStore = "sqlite"
+    """`sqlite`, in `server.data_dir`; or a Redis or Valkey server: redis://USER:PASSWORD@HOST:PORT/NUMBER, rediss://
+    with TLS, redis+cluster:// or rediss+cluster:// where it is a node of a cluster."""
+    online_store_timeout_milliseconds: int = Field(default=500, ge=10, le=60_000)
+    """How long a Redis server may take for an answer."""
 
     @field_validator("event_log")
     @classmethod
@@ -169,6 +180,13 @@ class SurfaceSettings(_Section):
     """How long to wait for the model at most; less where the caller's deadline is nearer."""
     reserve_milliseconds: int = Field(default=15, ge=0, le=10_000)
     """What is kept of the deadline for the tiers after LIVE_MODEL and for the way back."""
+
+    lists: _Name | None = None
+    """The set of lists behind PRECOMPUTED, by user or by item. Default: the surface's own name."""
+    popular_lists: _Name | None = None
+    """The set of lists by segment from which POPULAR answers. Default: none, POPULAR counts users."""
+    max_list_age_hours: float = Field(default=48.0, gt=0)
+    """Lists of PRECOMPUTED that were computed longer ago show as NOT_SERVING in health; they are used all the same."""
 
     @field_validator("tiers")
     @classmethod

@@ -1,8 +1,11 @@
-"""URLs of stores, fit to be shown: passwords are left out of what is logged, printed or raised."""
+"""URLs of stores: what they look like, and how to show one without its password."""
 
 import re
 
-__all__ = ["mask_passwords"]
+__all__ = ["REDIS_URL_PATTERN", "mask_passwords"]
+
+REDIS_URL_PATTERN = r"rediss?(\+cluster)?://\S+"
+"""A Redis or Valkey server, with or without TLS; `+cluster` where the server is a node of a cluster."""
 
 # Greedy up to the last @: a password that was not escaped may have an @ or a slash of its own.
 _IN_AUTHORITY = re.compile(r"(\w+://[^:/?#\s@]*):\S*@")

@@ -23,10 +23,11 @@ from tastemaker_client import (
 
 
 async def test_recommend_sends_its_arguments(client: Any, peer: Any) -> None:
-    page = await client.recommend("42", "home", max_results=3, request_id="r-1")
+    page = await client.recommend("42", "home", max_results=3, request_id="r-1", item_id="i", segment="nl")
 
     (request,) = peer.requests
     assert (request.user_id, request.surface, request.max_results, request.request_id) == ("42", "home", 3, "r-1")
+    assert (request.item_id, request.segment) == ("i", "nl")
     assert page.request_id == "r-1"
 
 
@@ -45,6 +46,17 @@ async def test_recommend_returns_a_typed_page(client: Any) -> None:
         TierReport(Tier.POPULAR, TierOutcome.USED, 1),
     )
     assert page.attribution_token == "signed-token"
+
+
+async def test_page_says_which_lists_a_tier_looked_into(client: Any, peer: Any) -> None:
+    from tastemaker.v1.recommendation_service_pb2 import RecommendResponse
+
+    report = {"tier": "TIER_PRECOMPUTED", "outcome": "TIER_OUTCOME_USED", "item_count": 1, "list_generation": 7}
+    peer.answers.append(RecommendResponse(tier_reports=[report | {"list_age": datetime.timedelta(seconds=90)}]))  # type: ignore[arg-type]  # timedelta is taken for Duration
+
+    page = await client.recommend("42", "home")
+
+    assert page.tier_reports == (TierReport(Tier.PRECOMPUTED, TierOutcome.USED, 1, 7, 90.0),)
 
 
 async def test_values_of_a_newer_server_are_unspecified(client: Any, peer: Any) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,22 @@ def test_recommend_prints_a_ranked_table(run: Run, items: Path) -> None:
         "",
         "answered by LIVE_MODEL: ranked just now by a model, from this user's newest history",
         "  LIVE_MODEL   gave 1 item",
-        "  PRECOMPUTED  has no list for this user: the batch job has not run, or the user was not in it",
+        "  PRECOMPUTED  has no list for this user or item: the batch job has not run, or it was not in it",
         "  POPULAR      gave 1 item",
         "attribution token: signed-token",
     ]
+
+
+def test_recommend_takes_the_item_and_the_segment_and_shows_the_lists(run: Run, peer: Any) -> None:
+    report = {"tier": "TIER_PRECOMPUTED", "outcome": "TIER_OUTCOME_USED", "item_count": 2, "list_generation": 7}
+    peer.answers.append(
+        RecommendResponse(tier="TIER_PRECOMPUTED", tier_reports=[report | {"list_age": timedelta(hours=3)}])
+    )
+
+    outcome = run(*ASK, "--item", "50", "--segment", "nl")
+
+    assert (peer.requests[0].item_id, peer.requests[0].segment) == ("50", "nl")
+    assert "  PRECOMPUTED  gave 2 items (lists of generation 7, computed 3.0 h ago)" in outcome.lines
 
 
 def test_titles_come_from_the_environment_too(run: Run, items: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +123,13 @@ def test_recommend_as_json(run: Run, items: Path) -> None:
         "tier": "LIVE_MODEL",
         "title": "Star Wars, Episode IV",
     }
-    assert page["tier_reports"][1] == {"tier": "PRECOMPUTED", "outcome": "NO_LIST", "item_count": 0}
+    assert page["tier_reports"][1] == {
+        "tier": "PRECOMPUTED",
+        "outcome": "NO_LIST",
+        "item_count": 0,
+        "list_generation": 0,
+        "list_age_seconds": None,
+    }
 
 
 def test_max_results_is_sent(run: Run, peer: Any) -> None:

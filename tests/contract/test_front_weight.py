@@ -8,7 +8,7 @@ from typing import Any
 
 import psutil
 
-_HEAVY = ("keras", "numpy", "pandas", "pyarrow", "ray", "tensorflow", "tensorflow_serving")
+_HEAVY = ("keras", "numpy", "pandas", "pyarrow", "ray", "redis", "tensorflow", "tensorflow_serving")
 
 _MODULES = """
 import sys

@@ -1,7 +1,13 @@
 """Fixtures for tests that speak to a front over its wire."""
 
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -106,3 +112,132 @@ def connect() -> Iterator[Callable[[str], Wire]]:
 def wire(start_front: Callable[..., Any], connect: Callable[[str], Wire]) -> Wire:
     """Stubs to a new front with the default settings and no model server."""
     return connect(start_front().address)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class RedisServer:
+    """A real redis-server on a free port, which can be killed, started again on its data, and told to hang."""
+
+    folder: Path
+    port: int
+    arguments: tuple[str, ...] = ()
+    is_cluster: bool = False
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def url(self) -> str:
+        return f"redis{'+cluster' if self.is_cluster else ''}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Starts it, and returns once it answers."""
+        extra = ("--cluster-enabled", "yes", "--cluster-port", str(_free_port())) if self.is_cluster else ()
+        arguments = [
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.folder),
+            "--logfile",
+            "redis.log",
+        ]
+        self.process = subprocess.Popen(
+            ["redis-server", *arguments, "--save", "", "--appendonly", "yes", *extra, *self.arguments]
+        )
+        self._wait_for("PING", "PONG")
+        if self.is_cluster:
+            if "cluster_slots_assigned:0" in self.command("CLUSTER", "INFO"):  # nodes.conf remembers them
+                self.command("CLUSTER", "ADDSLOTSRANGE", "0", "16383")
+            self._wait_for("CLUSTER", "INFO", "cluster_state:ok")
+
+    def command(self, *arguments: str) -> str:
+        """What redis-cli prints for a command."""
+        command = ["redis-cli", "-p", str(self.port), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+
+    def kill(self) -> None:
+        """Kill -9, and waits for the end."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(10)
+
+    def _wait_for(self, *command: str) -> None:
+        *arguments, expected = command
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            assert self.process.poll() is None, (self.folder / "redis.log").read_text()
+            asked = subprocess.run(
+                ["redis-cli", "-p", str(self.port), *arguments], capture_output=True, text=True, check=False, timeout=30
+            )
+            if expected in asked.stdout or "NOAUTH" in asked.stdout + asked.stderr:
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"no {expected} from redis-server: {asked.stdout}{asked.stderr}")
+
+
+@contextlib.contextmanager
+def _redis_servers(folder: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts redis-servers with their data under a folder, and kills them at the end."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    started: list[RedisServer] = []
+
+    def start(*arguments: str, is_cluster: bool = False) -> RedisServer:
+        own = folder / f"redis-{len(started)}"
+        own.mkdir()
+        server = RedisServer(own, _free_port(), arguments, is_cluster)
+        started.append(server)
+        server.start()
+        return server
+
+    try:
+        yield start
+    finally:
+        for server in started:
+            if server.process is not None and server.process.poll() is None:
+                server.kill()
+
+
+@pytest.fixture
+def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
+    """Starts redis-servers: `start_redis(*arguments, is_cluster=False)`; skips where none is installed."""
+    with _redis_servers(tmp_path) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def _module_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
+    with _redis_servers(tmp_path_factory.mktemp("redis")) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def _one_redis(_module_redis: Callable[..., RedisServer]) -> RedisServer:
+    return _module_redis()
+
+
+@pytest.fixture(scope="module")
+def _one_redis_cluster(_module_redis: Callable[..., RedisServer]) -> RedisServer:
+    return _module_redis(is_cluster=True)
+
+
+@pytest.fixture
+def redis(_one_redis: RedisServer) -> RedisServer:
+    """An empty redis-server, which the tests of a file share: do not harm it."""
+    _one_redis.command("FLUSHALL")
+    return _one_redis
+
+
+@pytest.fixture
+def redis_cluster(_one_redis_cluster: RedisServer) -> RedisServer:
+    """As `redis`, a cluster of one node: it refuses what spans slots, and takes two seconds to start."""
+    _one_redis_cluster.command("FLUSHALL")
+    return _one_redis_cluster

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tastemaker.artefacts.v1.state_pb2 import RankedList
+from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_USER
 from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.online_store.sqlite import SqliteOnlineStore
-from tastemaker_server.testing import OnlineStoreContract
+from tastemaker_server.testing import OnlineStoreContract, generation_info, list_of
 
 
 class TestSqliteOnlineStore(OnlineStoreContract):
@@ -19,12 +19,26 @@ class TestSqliteOnlineStore(OnlineStoreContract):
         await store.close()
 
 
-async def test_more_lists_than_one_commit_holds_all_arrive(tmp_path: Path) -> None:
+async def test_file_of_a_publisher_that_was_killed_goes_with_the_next_one(tmp_path: Path) -> None:
     store = SqliteOnlineStore(tmp_path / "online.db", policy=OnlineStoreContract.POLICY)
-    ranked = RankedList(item_ids=["a"], scores=[1.0])
-    assert await store.put_lists("home", 1, ((f"u{number}", ranked) for number in range(12_345))) == 12_345
-    await store.activate_lists("home", 1)
-    assert await store.user_list("home", "u12344") == ranked
+    (tmp_path / "lists" / "home-1-0123abcd.db").write_bytes(b"cut off")
+    (tmp_path / "lists" / "home-1-2-0123abcd.db").write_bytes(b"of the set home-1")
+    for generation in (1, 2, 3):
+        await store.put_lists("home", generation, [("u1", list_of("a"))])
+        await store.activate_lists("home", generation_info(generation))
+    names = sorted(path.name for path in (tmp_path / "lists").glob("*.db"))
+    assert [name.rsplit("-", 1)[0] for name in names] == ["home-1-2", "home-2", "home-3"]
+    await store.close()
+
+
+async def test_list_file_that_is_gone_is_named(tmp_path: Path) -> None:
+    store = SqliteOnlineStore(tmp_path / "online.db", policy=OnlineStoreContract.POLICY)
+    await store.put_lists("home", 1, [("u1", list_of("a"))])
+    await store.activate_lists("home", generation_info(1))
+    for path in (tmp_path / "lists").iterdir():
+        path.unlink()
+    with pytest.raises(StoreUnavailableError, match=r"home-1-\w+\.db is gone; publish 'home' again"):
+        await store.read_list("home", {LIST_KEY_USER: "u1"})
     await store.close()
 
 

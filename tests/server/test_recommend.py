@@ -10,10 +10,9 @@ from typing import Any
 import grpc
 import pytest
 
-from tastemaker.artefacts.v1.state_pb2 import RankedList
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker_server.online_store.sqlite import SqliteOnlineStore
-from tastemaker_server.testing import OnlineStoreContract, make_event
+from tastemaker_server.testing import OnlineStoreContract, generation_info, list_of, make_event
 
 
 @pytest.fixture
@@ -96,9 +95,8 @@ def test_precomputed_list_comes_before_popular_and_is_filled_up(
 
     async def publish() -> None:
         store = SqliteOnlineStore(data_dir / "online.db", policy=OnlineStoreContract.POLICY)
-        ranked = RankedList(item_ids=["p1", "p2", "p3"], scores=[3.0, 2.0, 1.0])
-        await store.put_lists("home", 1, [("u1", ranked)])
-        await store.activate_lists("home", 1)
+        await store.put_lists("home", 1, [("u1", list_of("p1", "p2", "p3"))])
+        await store.activate_lists("home", generation_info(1))
         await store.close()
 
     asyncio.run(publish())
@@ -171,16 +169,18 @@ def test_request_id_is_echoed_or_made(wire: Any) -> None:
 
 
 def test_every_bad_field_is_named_at_once(wire: Any, call_error: Callable[..., Any]) -> None:
-    error = call_error(wire.recommend, "", "", max_results=-1, request_id="a\nb")
+    error = call_error(wire.recommend, "", "", max_results=-1, request_id="a\nb", item_id="x" * 257, segment="\x7f")
     assert error.code == grpc.StatusCode.INVALID_ARGUMENT
     assert (error.reason, error.domain) == ("INVALID_FIELDS", "tastemaker")
     assert error.fields == {
         "user_id": "is empty; send 1 to 256 bytes of UTF-8",
         "surface": "is empty; send 1 to 128 bytes of UTF-8",
         "request_id": "has the control character '\\n' at index 1; leave it out",
+        "item_id": "has 257 bytes; send at most 256",
+        "segment": "has the control character '\\x7f' at index 0; leave it out",
         "max_results": "is -1; send 0 for the surface's default, or more",
     }
-    assert error.metadata == {"field_count": "4"}
+    assert error.metadata == {"field_count": "6"}
 
 
 @pytest.mark.parametrize(

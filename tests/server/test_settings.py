@@ -60,6 +60,10 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
             "[stores]\nevent_log = 'mysql://u:secret@h/db'\n",
             'stores.event_log: names no event log; write "sqlite" or "postgresql://',
         ),
+        (
+            "[stores]\nonline_store = 'mysql://host'\n",
+            "stores.online_store: String should match pattern '^(sqlite|rediss?",
+        ),
         ("[surfaces]\n", "surfaces: Dictionary should have at least 1 item"),
         ("[surfaces.Home]\nmodel = 'rnn'\n", "surfaces.Home: String should match pattern"),
         (

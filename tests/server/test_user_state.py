@@ -21,12 +21,14 @@ def _logs(draw: st.DrawFn) -> list[LoggedEvent]:
     ]
 
 
-@given(_logs(), st.integers(0, 20))
-def test_batches_do_not_matter(events: list[LoggedEvent], cut: int) -> None:
-    at_once, _ = updated_state(None, events, POLICY)
-    first, _ = updated_state(None, events[:cut], POLICY)
-    in_two, _ = updated_state(first, events[cut:], POLICY)
+@given(_logs(), st.integers(0, 20), st.sampled_from([50, 3, 1]))
+def test_batches_do_not_matter(events: list[LoggedEvent], cut: int, kept: int) -> None:
+    policy = StatePolicy(frozenset({pb.EVENT_TYPE_CONSUME}), max_history_events=kept, max_consumed_items=kept)
+    at_once, consuming_at_once = updated_state(None, events, policy)
+    first, consuming = updated_state(None, events[:cut], policy)
+    in_two, more_consuming = updated_state(first, events[cut:], policy)
     assert in_two == at_once
+    assert consuming + more_consuming == consuming_at_once
 
 
 @given(_logs())
@@ -49,4 +51,5 @@ def test_history_is_in_order_of_time_with_ties_in_log_order(events: list[LoggedE
 def test_consumed_items_are_each_named_once(events: list[LoggedEvent]) -> None:
     state, newly_consumed = updated_state(None, events, POLICY)
     consumed = [logged.event.item_id for logged in events if logged.event.event_type == pb.EVENT_TYPE_CONSUME]
-    assert list(state.consumed_item_ids) == list(dict.fromkeys(consumed)) == newly_consumed
+    newly_consumed_ids = [logged.event.item_id for logged in newly_consumed]
+    assert list(state.consumed_item_ids) == list(dict.fromkeys(consumed)) == newly_consumed_ids

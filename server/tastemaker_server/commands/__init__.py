@@ -30,5 +30,6 @@ def load_commands() -> list[Command]:
     """All commands, in the order in which help lists them."""
     from tastemaker_server.commands.copy_events import COPY_EVENTS
     from tastemaker_server.commands.export_events import EXPORT_EVENTS
+    from tastemaker_server.commands.lists import LISTS, PUBLISH_LISTS, ROLLBACK_LISTS
 
-    return [EXPORT_EVENTS, COPY_EVENTS]
+    return [EXPORT_EVENTS, COPY_EVENTS, PUBLISH_LISTS, ROLLBACK_LISTS, LISTS]

@@ -9,6 +9,7 @@ A backend's test subclasses one and gives the fixture that opens it:
 
 from tastemaker_server.testing.event_log_contract import EventLogContract
 from tastemaker_server.testing.events import logged, make_event
+from tastemaker_server.testing.lists import generation_info, list_of
 from tastemaker_server.testing.online_store_contract import OnlineStoreContract
 
-__all__ = ["EventLogContract", "OnlineStoreContract", "logged", "make_event"]
+__all__ = ["EventLogContract", "OnlineStoreContract", "generation_info", "list_of", "logged", "make_event"]

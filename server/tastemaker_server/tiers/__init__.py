@@ -4,6 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tastemaker.artefacts.v1.lists_pb2 import ListGeneration
 from tastemaker.artefacts.v1.state_pb2 import UserState
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker_server.settings import SurfaceSettings, TierName
@@ -23,6 +24,10 @@ class Query:
     """Its settings."""
     state: UserState | None
     """What is known of the user; None if nothing is."""
+    item_id: str
+    """The item that the caller shows; "" for none."""
+    segment: str
+    """The group that the caller sorts the user into; "" for none."""
     deadline_seconds: float
     """When the caller needs the answer, on the clock of `time.monotonic`."""
 
@@ -37,6 +42,10 @@ class TierAnswer:
     """As long as item_ids."""
     outcome: "pb.TierOutcome" = pb.TIER_OUTCOME_EMPTY
     """Why there are none. Not looked at where there are some."""
+    item_reason: "pb.ItemReason | None" = None
+    """Why its items are on the page, where that is not the tier's usual reason."""
+    generation: ListGeneration | None = None
+    """The generation of lists that was looked into; None where there is none."""
 
 
 class Tier(Protocol):

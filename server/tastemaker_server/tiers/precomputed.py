@@ -1,7 +1,8 @@
-"""PRECOMPUTED: the user's list of the active generation, as a batch job wrote it."""
+"""PRECOMPUTED: a list of the active generation, as a batch job wrote it: the user's, or that of the item shown."""
 
 from collections.abc import Collection
 
+from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_ITEM, LIST_KEY_USER, ListKey
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import TierName
@@ -11,7 +12,7 @@ __all__ = ["PrecomputedTier"]
 
 
 class PrecomputedTier:
-    """See `Tier`."""
+    """See `Tier`. Whether lists are looked up by user or by item is the generation's to say."""
 
     name = TierName.PRECOMPUTED
     item_reason = pb.ITEM_REASON_IN_USER_LIST
@@ -21,7 +22,13 @@ class PrecomputedTier:
 
     async def rank(self, query: Query, *, wanted: int, excluded: Collection[str]) -> TierAnswer:  # noqa: ARG002  # a list is whole
         """See `Tier.rank`. Gives the whole list: it was computed before the newest exclusions were known."""
-        ranked = await self._online_store.user_list(query.surface_name, query.user_id)
-        if ranked is None:
+        keys: dict[ListKey, str] = {LIST_KEY_USER: query.user_id}
+        if query.item_id:
+            keys[LIST_KEY_ITEM] = query.item_id
+        found = await self._online_store.read_list(query.surface.lists or query.surface_name, keys)
+        if found is None:
             return TierAnswer(outcome=pb.TIER_OUTCOME_NO_LIST)
-        return TierAnswer(ranked.item_ids, ranked.scores)
+        if found.ranked is None:
+            return TierAnswer(outcome=pb.TIER_OUTCOME_NO_LIST, generation=found.generation)
+        reason = pb.ITEM_REASON_SIMILAR_TO_ITEM if found.generation.key == LIST_KEY_ITEM else self.item_reason
+        return TierAnswer(found.ranked.item_ids, found.ranked.scores, item_reason=reason, generation=found.generation)

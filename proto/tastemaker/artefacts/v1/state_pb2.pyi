@@ -1,3 +1,4 @@
+from tastemaker.artefacts.v1 import lists_pb2 as _lists_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -25,6 +26,24 @@ class HistoryEntry(_message.Message):
     event_time_micros: int
     position: int
     def __init__(self, item_id: _Optional[str] = ..., event_type: _Optional[int] = ..., event_time_micros: _Optional[int] = ..., position: _Optional[int] = ...) -> None: ...
+
+class CountedUserState(_message.Message):
+    __slots__ = ("state", "uncounted_item_ids", "uncounted_positions")
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    UNCOUNTED_ITEM_IDS_FIELD_NUMBER: _ClassVar[int]
+    UNCOUNTED_POSITIONS_FIELD_NUMBER: _ClassVar[int]
+    state: UserState
+    uncounted_item_ids: _containers.RepeatedScalarFieldContainer[str]
+    uncounted_positions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, state: _Optional[_Union[UserState, _Mapping]] = ..., uncounted_item_ids: _Optional[_Iterable[str]] = ..., uncounted_positions: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ListPointer(_message.Message):
+    __slots__ = ("active", "previous")
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    active: _lists_pb2.ListGeneration
+    previous: _lists_pb2.ListGeneration
+    def __init__(self, active: _Optional[_Union[_lists_pb2.ListGeneration, _Mapping]] = ..., previous: _Optional[_Union[_lists_pb2.ListGeneration, _Mapping]] = ...) -> None: ...
 
 class RankedList(_message.Message):
     __slots__ = ("item_ids", "scores")

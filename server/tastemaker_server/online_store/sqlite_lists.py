@@ -1,0 +1,284 @@
+"""The embedded store's lists: each generation is an SQLite file of its own, which a table says how to find.
+
+A file of its own is filled without a journal and without holding up those who write users' states, and goes away as a
+whole. File names are never used twice: a process that still reads a removed one cannot meet another under its name.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+
+from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_USER, ListGeneration, ListKey
+from tastemaker.artefacts.v1.state_pb2 import RankedList
+from tastemaker_server.errors import StoreUnavailableError
+from tastemaker_server.online_store import FoundList
+from tastemaker_server.sqlite_writer import SqliteWriter
+
+__all__ = ["LISTS_SCHEMA", "SqliteLists"]
+
+LISTS_SCHEMA = """
+CREATE TABLE IF NOT EXISTS list_files (
+    file TEXT PRIMARY KEY, name TEXT NOT NULL, generation INTEGER NOT NULL, role TEXT NOT NULL, info BLOB
+) STRICT;
+CREATE UNIQUE INDEX IF NOT EXISTS list_files_by_generation ON list_files (name, generation);
+"""
+_STORE = "online_store"
+# What becomes of a file: FILLING, then FILLED, then ACTIVE, then PREVIOUS.
+_FILLING, _FILLED, _ACTIVE, _PREVIOUS = "FILLING", "FILLED", "ACTIVE", "PREVIOUS"
+_PAGE_BYTES = 16_384  # several lists of some kilobytes to a page, without overflow pages
+_LISTS_PER_INSERT = 2000
+_BUSY_TIMEOUT_SECONDS = 5.0
+
+
+class SqliteLists:
+    """The part of `SqliteOnlineStore` that has the lists."""
+
+    def __init__(self, *, folder: Path, writer: SqliteWriter, reader: sqlite3.Connection) -> None:
+        """Makes the folder.
+
+        Args:
+            folder: Where the files of generations lie.
+            writer: Writes to the database that has `LISTS_SCHEMA`.
+            reader: Reads from it, on the event loop's thread.
+
+        Raises:
+            StoreUnavailableError: The folder cannot be made.
+        """
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StoreUnavailableError(_STORE, error) from error
+        self._folder = folder
+        self._lists_writer = writer
+        self._lists_reader = reader
+        self._open: dict[str, _OpenGeneration] = {}
+
+    async def put_lists(self, name: str, generation: int, lists: Iterable[tuple[str, bytes]]) -> int:
+        """See `OnlineStore.put_lists`."""
+        file = f"{name}-{generation}-{secrets.token_hex(4)}.db"
+        taken = f"generation {generation} of {name!r} is being put by another process; let it finish"
+
+        def begin(connection: sqlite3.Connection) -> None:
+            row = connection.execute(
+                "SELECT role FROM list_files WHERE name = ? AND generation = ?", (name, generation)
+            ).fetchone()
+            if row is not None and row[0] in (_ACTIVE, _PREVIOUS):
+                raise ValueError(f"generation {generation} of {name!r} can be read and cannot change; write a new one")
+            connection.execute(
+                "INSERT OR REPLACE INTO list_files VALUES (?, ?, ?, ?, NULL)", (file, name, generation, _FILLING)
+            )
+
+        def end(connection: sqlite3.Connection) -> None:
+            if not connection.execute("UPDATE list_files SET role = ? WHERE file = ?", (_FILLED, file)).rowcount:
+                raise ValueError(taken)
+
+        await self._lists_writer.submit(begin)
+        self._remove_unnamed_files(name)
+        try:
+            count = await asyncio.to_thread(_fill, self._folder / file, lists)
+            await self._lists_writer.submit(end)
+        except BaseException as error:
+            _remove(self._folder / file)
+            if isinstance(error, StoreUnavailableError) and self._role(file) is None:
+                raise ValueError(taken) from error  # the other process removed the file
+            raise
+        return count
+
+    async def activate_lists(self, name: str, info: ListGeneration) -> None:
+        """See `OnlineStore.activate_lists`."""
+        generation = info.generation
+
+        def switch(connection: sqlite3.Connection) -> None:
+            row = connection.execute(
+                "SELECT role FROM list_files WHERE name = ? AND generation = ?", (name, generation)
+            ).fetchone()
+            if row is None or row[0] == _FILLING:
+                raise ValueError(f"generation {generation} of {name!r} has no lists, or not all; put them first")
+            if row[0] != _ACTIVE:
+                # Generations above the new one may be on their way in; only older ones go.
+                connection.execute(
+                    "DELETE FROM list_files WHERE name = ?1 AND generation <> ?2 AND (role = ?3 OR "
+                    "(generation < ?2 AND role <> ?4))",
+                    (name, generation, _PREVIOUS, _ACTIVE),
+                )
+                connection.execute(
+                    "UPDATE list_files SET role = ? WHERE name = ? AND role = ?", (_PREVIOUS, name, _ACTIVE)
+                )
+            connection.execute(
+                "UPDATE list_files SET role = ?, info = ? WHERE name = ? AND generation = ?",
+                (_ACTIVE, info.SerializeToString(), name, generation),
+            )
+
+        await self._lists_writer.submit(switch)
+        self._remove_unnamed_files(name)
+
+    async def rollback_lists(self, name: str) -> ListGeneration:
+        """See `OnlineStore.rollback_lists`."""
+
+        def switch(connection: sqlite3.Connection) -> ListGeneration:
+            row = connection.execute(
+                "SELECT info FROM list_files WHERE name = ? AND role = ?", (name, _PREVIOUS)
+            ).fetchone()
+            if row is None:
+                raise ValueError(f"{name!r} has no generation before the active one; publish one")
+            connection.execute(
+                "UPDATE list_files SET role = CASE role WHEN ?2 THEN ?3 ELSE ?2 END "
+                "WHERE name = ?1 AND role IN (?2, ?3)",
+                (name, _ACTIVE, _PREVIOUS),
+            )
+            return ListGeneration.FromString(row[0])
+
+        return await self._lists_writer.submit(switch)
+
+    async def list_names(self) -> list[str]:
+        """See `OnlineStore.list_names`."""
+        try:
+            rows = self._lists_reader.execute(
+                "SELECT name FROM list_files WHERE role = ? ORDER BY name", (_ACTIVE,)
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(_STORE, error) from error
+        return [name for (name,) in rows]
+
+    async def list_generations(self, name: str) -> list[ListGeneration]:
+        """See `OnlineStore.list_generations`."""
+        try:
+            rows = self._lists_reader.execute(
+                "SELECT info FROM list_files WHERE name = ? AND role IN (?, ?) ORDER BY role",
+                (name, _ACTIVE, _PREVIOUS),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(_STORE, error) from error
+        return [ListGeneration.FromString(info) for (info,) in rows]
+
+    async def read_list(self, name: str, keys: "Mapping[ListKey, str]") -> FoundList | None:
+        """See `OnlineStore.read_list`."""
+        try:
+            while True:
+                row = self._lists_reader.execute(
+                    "SELECT file, info FROM list_files WHERE name = ? AND role = ?", (name, _ACTIVE)
+                ).fetchone()
+                if row is None:
+                    return None
+                generation = self._open.get(name)
+                if generation is None or (generation.file, generation.raw_info) != row:
+                    if generation is not None:
+                        del self._open[name]
+                        generation.close()
+                    if not (self._folder / row[0]).exists():
+                        if self._role(row[0]) == _ACTIVE:
+                            raise StoreUnavailableError(
+                                _STORE, f"{self._folder / row[0]} is gone; publish {name!r} again"
+                            )
+                        continue  # it went away between the two looks
+                    generation = self._open[name] = _OpenGeneration(self._folder, *row)
+                return FoundList(generation.info, generation.read(keys))
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(_STORE, error) from error
+
+    async def _erase_from_lists(self, user_id: str) -> None:
+        """Removes a user's lists from every generation that can be read."""
+        try:
+            rows = self._lists_reader.execute(
+                "SELECT file, info FROM list_files WHERE role IN (?, ?)", (_ACTIVE, _PREVIOUS)
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(_STORE, error) from error
+        for file, info in rows:
+            if ListGeneration.FromString(info).key == LIST_KEY_USER:
+                await asyncio.to_thread(_delete, self._folder / file, user_id)
+
+    def _close_lists(self) -> None:
+        for generation in self._open.values():
+            generation.close()
+
+    def _role(self, file: str) -> str | None:
+        row = self._lists_reader.execute("SELECT role FROM list_files WHERE file = ?", (file,)).fetchone()
+        return str(row[0]) if row is not None else None
+
+    def _remove_unnamed_files(self, name: str) -> None:
+        """Removes files that the table does not name: of older generations, and of publishers that were killed."""
+        present = {path.name for path in self._folder.glob(f"{name}-*.db") if path.name.rsplit("-", 2)[0] == name}
+        try:  # after the look at the folder: a file is named before it is made
+            named = {file for (file,) in self._lists_reader.execute("SELECT file FROM list_files")}
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(_STORE, error) from error
+        for file in present - named:
+            _remove(self._folder / file)
+
+
+class _OpenGeneration:
+    """A generation's file, open for reading."""
+
+    def __init__(self, folder: Path, file: str, raw_info: bytes) -> None:
+        self.file = file
+        self.raw_info = raw_info
+        self.info = ListGeneration.FromString(raw_info)
+        self._connection = sqlite3.connect(
+            f"file:{folder / file}?mode=rw", uri=True, timeout=_BUSY_TIMEOUT_SECONDS, check_same_thread=False
+        )
+
+    def read(self, keys: "Mapping[ListKey, str]") -> RankedList | None:
+        key = keys.get(self.info.key)
+        if key is None:
+            return None
+        row = self._connection.execute("SELECT list FROM lists WHERE key = ?", (key,)).fetchone()
+        return RankedList.FromString(row[0]) if row is not None else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _fill(path: Path, lists: Iterable[tuple[str, bytes]]) -> int:
+    """Writes a file of lists, synced, and returns how many there were."""
+    rows = iter(lists)
+    count = 0
+    try:
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
+            connection.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is whole
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            # A table with row ids: lists are written one after the other, whatever the order of their keys.
+            connection.execute("CREATE TABLE lists (key TEXT PRIMARY KEY, list BLOB NOT NULL) STRICT")
+            connection.execute("BEGIN")
+            while chunk := list(islice(rows, _LISTS_PER_INSERT)):
+                connection.executemany("INSERT OR REPLACE INTO lists VALUES (?, ?)", chunk)
+                count += len(chunk)
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA locking_mode = NORMAL")
+            connection.execute("PRAGMA journal_mode = WAL")  # from here on, an erasure does not hold up readers
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailableError(_STORE, f"{path}: {error}") from error
+    return count
+
+
+def _delete(path: Path, key: str) -> None:
+    """Removes one list; nothing where the file has gone since."""
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(
+            sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
+        ) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("DELETE FROM lists WHERE key = ?", (key,))
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        if path.exists():
+            raise StoreUnavailableError(_STORE, f"{path}: {error}") from error
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
