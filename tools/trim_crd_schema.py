@@ -2,8 +2,8 @@
 
     python tools/trim_crd_schema.py CRD.yaml ... --out tests/deploy/schemas --source "project@commit"
 
-Of each definition the newest stored version is kept, without prose and status, and strict: a key that the definition does
-not know is refused, where an API server would drop it in silence. A pod's template becomes a bare object, marked
+Of each definition the stored version is kept, without prose and status, and strict: a key that the definition does not
+know is refused, where an API server would drop it in silence. A pod's template becomes a bare object, marked
 `x-pod-template`: Kubernetes' own schema says what is right inside.
 """
 
@@ -16,7 +16,9 @@ from typing import Any
 import yaml
 
 _POD_TEMPLATES = ("template", "submitterPodTemplate")
-_KEPT = frozenset({"type", "properties", "required", "items", "enum", "pattern", "additionalProperties", "anyOf", "format"})
+_KEPT = frozenset(
+    {"type", "properties", "required", "items", "enum", "pattern", "additionalProperties", "anyOf", "format"}
+)
 
 
 def trimmed(schema: dict[str, Any]) -> dict[str, Any]:
