@@ -66,10 +66,25 @@ bench: $(READY) ## measure speed beside a reference and write docs/benchmarks.md
 protos: $(READY) ## generate the Python code beside the .proto files
 	$(BIN)/python tools/generate_protos.py
 
+# requirements/NAME.lock: what an image, or a tool with a mind of its own, installs. `build` makes the images' wheel.
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url
+STORES := --extra parquet --extra postgres --extra redis
+
 .PHONY: lock
-lock: ## resolve the lock file anew from pyproject.toml
-	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --extra dev pyproject.toml -o requirements/dev.lock
+lock: ## resolve the lock files anew from pyproject.toml and requirements/*.in
+	$(COMPILE) --extra dev pyproject.toml -o requirements/dev.lock
+	$(COMPILE) --extra server --extra postgres --extra redis pyproject.toml -o requirements/front.lock
+	$(COMPILE) --extra modelserver pyproject.toml -o requirements/modelserver.lock
+	$(COMPILE) --extra modelserver --extra gpu pyproject.toml -o requirements/modelserver-gpu.lock
+	$(COMPILE) --extra jobs --extra mlflow --extra server $(STORES) pyproject.toml -o requirements/jobs.lock
+	$(COMPILE) --extra jobs --extra mlflow --extra server $(STORES) --extra gpu pyproject.toml -o requirements/jobs-gpu.lock
+	$(COMPILE) requirements/build.in -o requirements/build.lock
+	$(COMPILE) requirements/policy.in -o requirements/policy.lock
+
+.PHONY: k8s-check
+k8s-check: $(READY) ## render the overlays and hold images, compose file and manifests against schemas, policies and the code
+	$(BIN)/pytest tests/deploy
 
 .PHONY: clean
 clean: ## remove what was built, trained and cached in this folder, the .venv too

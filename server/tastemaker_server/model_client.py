@@ -40,13 +40,18 @@ class ModelClient:
     """One channel to the model server, shared by all calls."""
 
     def __init__(self, address: str) -> None:
-        """Connects lazily to `address`, host:port, and again by itself, at most 2 s after the server came back."""
+        """Connects lazily to `address`, host:port, and again by itself, at most 2 s after the server came back.
+
+        Calls are spread over all hosts that the name resolves to.
+        """
         options = [
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2000),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+            # A name may stand for several model servers (a headless Service): calls go to all of them in turn.
+            ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
         ]
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._predict = self._channel.unary_unary(

@@ -19,9 +19,7 @@ from tastemaker_jobs.training.request import Workers
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(500),
-    pytest.mark.filterwarnings(
-        "ignore::DeprecationWarning:ray"
-    ),  # Ray Data warns of settings of its own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),  # Ray Data warns of settings of its own
 ]
 pytest.importorskip("ray")
 

@@ -23,6 +23,7 @@ from tastemaker_jobs.models import model_class
 from tastemaker_jobs.models.recommender import GradientConfig, Recommender
 from tastemaker_jobs.models.signatures import export_saved_model
 from tastemaker_jobs.models.training_data import TrainingData
+from tastemaker_jobs.registry import contract_check
 from tastemaker_jobs.testing.synthetic import synthetic_ratings
 from tastemaker_jobs.testing.synthetic_items import synthetic_features
 from tastemaker_jobs.training.settings import config_of
@@ -279,6 +280,10 @@ class ModelContract:
         for left, right in zip(one, again, strict=True):
             np.testing.assert_array_equal(left, right)
         assert self.has_randomness == any((left != right).any() for left, right in zip(one, other, strict=True))
+
+    def test_keeps_the_contract_that_publish_checks(self, exported: ExportedModel) -> None:
+        """Signatures, answers, and ops that an unmodified tensorflow/serving image has."""
+        assert list(contract_check.problems(str(exported.folder))) == []
 
     def test_loads_in_a_process_without_our_code(self, exported: ExportedModel) -> None:
         """With tf.saved_model.load and in a TensorFlow 1 session, as TensorFlow Serving does; same answer."""
