@@ -10,13 +10,14 @@ import sys
 from bench.load import h2load_is_there
 from bench.report import write_report
 
-_WITHOUT_LOAD = {"ray-training", "training"}
+_WITHOUT_LOAD = {"precompute", "ray-training", "training"}
 _BENCHMARKS = {
     "front-throughput": "bench.front_throughput",
     "front-live-model": "bench.front_live_model",
     "modelserver": "bench.modelserver",
     "training": "bench.training",
     "ray-training": "bench.ray_training",
+    "precompute": "bench.precompute",
 }
 
 

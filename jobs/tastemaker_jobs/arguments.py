@@ -10,6 +10,7 @@ from typing import Any
 
 from tastemaker_jobs.evaluation.protocol import PROTOCOLS
 from tastemaker_jobs.models import MODEL_NAMES, RECOMMENDERS
+from tastemaker_jobs.precompute_arguments import add_precompute, check_precompute
 
 __all__ = ["check_combination", "parser"]
 
@@ -99,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="FILE", help="a .parquet or .csv file: user_id, item_id, rank, score"
     )
 
+    add_precompute(commands, parents=[data, ray])
     _registry(commands, models_dir)
 
     crossval = commands.add_parser(
@@ -140,6 +142,8 @@ def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]
         arguments: As parsed. `model` becomes part of `models`.
     """
     command = arguments["command"]
+    if command == "precompute":
+        check_precompute(parser, arguments)
     if "model" not in arguments:  # the others have nothing that could exclude each other
         return
     arguments["models"] = models = [*arguments["models"], *arguments.pop("model")]
@@ -340,7 +344,7 @@ def _settings() -> argparse.ArgumentParser:
 def _ray() -> argparse.ArgumentParser:
     group = argparse.ArgumentParser(add_help=False)
     ray = group.add_mutually_exclusive_group()
-    ray.add_argument("--no-ray", action="store_false", dest="use_ray", help="train in this process")
+    ray.add_argument("--no-ray", action="store_false", dest="use_ray", help="in this process, without Ray")
     ray.add_argument(
         "--address",
         metavar="ADDRESS",

@@ -124,6 +124,12 @@ def _tune(arguments: dict[str, Any]) -> None:
     )
 
 
+def _precompute(arguments: dict[str, Any]) -> None:
+    from tastemaker_jobs.commands.precompute import precompute
+
+    precompute(**arguments)
+
+
 def _publish(arguments: dict[str, Any]) -> None:
     from tastemaker_jobs.commands.registry import publish_version
 
@@ -147,6 +153,7 @@ _COMMANDS = {
     "evaluate": _evaluate,
     "fetch": _fetch,
     "models": _models,
+    "precompute": _precompute,
     "promote": _move_label,
     "publish": _publish,
     "recommend": _recommend,

@@ -20,6 +20,7 @@
     ├── ModelLoadError                a SavedModel is corrupt or has no manifest
     ├── ContractError                 a SavedModel breaks the contract of the signatures; lists how
     ├── GateError                     a version should not go live; lists why
+    ├── ListsError                    the lists folder cannot be written, or a generation there cannot be used
     ├── PromotionError                a label could not be moved, and is where it was
     │   └── ServingConfigError        the model server's config file cannot be read, or lacks the model
     └── RayError
@@ -45,6 +46,7 @@ __all__ = [
     "ImagesFormatError",
     "ItemsFormatError",
     "LeakageError",
+    "ListsError",
     "ModelLoadError",
     "ModelsDirError",
     "NoVersionError",
@@ -217,6 +219,10 @@ class GateError(TastemakerJobsError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.folder, self.objections)
+
+
+class ListsError(TastemakerJobsError):
+    """The lists folder cannot be written, or a generation that lies there cannot be used."""
 
 
 class PromotionError(TastemakerJobsError):

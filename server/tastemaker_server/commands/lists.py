@@ -93,7 +93,7 @@ def _described(info: ListGeneration) -> str:
 
 
 class _ProgressLine:
-    """Prints how far it is, once a second and at the end."""
+    """Writes to stderr how far it is, once a second and at the end."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _SECONDS_PER_LINE
@@ -101,7 +101,7 @@ class _ProgressLine:
     def __call__(self, done: int, total: int) -> None:
         if done == total or time.monotonic() >= self._next:
             self._next = time.monotonic() + _SECONDS_PER_LINE
-            print(f"{done:,} of {total:,} lists, {100 * done // total} %", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{done:,} of {total:,} lists, {100 * done // total} %\n")
 
 
 PUBLISH_LISTS = Command(

@@ -144,6 +144,7 @@ class RedisLists:
         count = 0
         seen: set[int] = set()
         in_flight: set[asyncio.Task[list[Any]]] = set()
+        done: set[asyncio.Task[list[Any]]] = set()
         try:
             # The next lists are made ready in a thread while others are on their way.
             while commands := await asyncio.to_thread(_next_commands, name, generation, rows, seen):
@@ -158,7 +159,7 @@ class RedisLists:
         finally:
             for task in in_flight:
                 task.cancel()
-            await asyncio.gather(*in_flight, return_exceptions=True)
+            await asyncio.gather(*in_flight, *done, return_exceptions=True)
         return count
 
     async def _drop_old(self, name: str, pointer: ListPointer, dropped: set[int]) -> None:

@@ -1,0 +1,107 @@
+"""One finished shard: a Parquet file of key and list, and the record that says so."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from tastemaker_jobs.data.ratings import sha256_of
+from tastemaker_jobs.precompute.plan import Plan
+from tastemaker_jobs.precompute.whole_files import whole_file, write_text
+
+__all__ = ["SHARD_SCHEMA", "ShardRecord", "ShardWriter", "finish_shard", "open_shard", "read_record"]
+
+SHARD_SCHEMA = pa.schema({"key": pa.string(), "list": pa.binary()})
+"""Of a shard."""
+
+_ROW_GROUP = 2048
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """What the manifest will say of a shard."""
+
+    file: str
+    """Its name."""
+    list_count: int
+    """How many lists it holds."""
+    byte_count: int
+    """Of the file."""
+    sha256: str
+    """Of the file."""
+    carried: int = 0
+    """How many of the lists come from the parent."""
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    """What was left out, by reason."""
+    seconds: float = 0.0
+    """How long it took."""
+
+
+class ShardWriter:
+    """Takes lists, and writes a row group whenever there are enough."""
+
+    def __init__(self, writer: parquet.ParquetWriter) -> None:
+        self._writer = writer
+        self._keys: list[str] = []
+        self._lists: list[bytes] = []
+        self.count = 0
+        """Of lists so far."""
+
+    def add(self, keys: Sequence[str], lists: Sequence[bytes]) -> None:
+        """Lists, as long as keys, each a serialised RankedList."""
+        self._keys += keys
+        self._lists += lists
+        self.count += len(keys)
+        if len(self._keys) >= _ROW_GROUP:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        self._writer.write_table(pa.table([self._keys, self._lists], schema=SHARD_SCHEMA))
+        self._keys, self._lists = [], []
+
+
+@contextlib.contextmanager
+def open_shard(plan: Plan, number: int) -> Iterator[ShardWriter]:
+    """A shard to write to: the file appears whole when the block ends well.
+
+    Raises:
+        ListsError: The disk is full, or the like.
+    """
+    with (
+        whole_file(plan.shard(number), aside=plan.generation.drafts) as file,
+        parquet.ParquetWriter(file, SHARD_SCHEMA, compression="zstd", use_dictionary=False) as target,
+    ):
+        writer = ShardWriter(target)
+        yield writer
+        writer.flush()
+
+
+def finish_shard(
+    plan: Plan, number: int, *, list_count: int, carried: int, skipped: Mapping[str, int], seconds: float
+) -> ShardRecord:
+    """Write the record of a shard whose file is there. From now on no run of this fingerprint computes it again."""
+    path = plan.shard(number)
+    record = ShardRecord(
+        path.name,
+        list_count,
+        path.stat().st_size,
+        sha256_of(path),
+        carried=carried,
+        skipped={reason: count for reason, count in skipped.items() if count},
+        seconds=seconds,
+    )
+    write_text(plan.record(number), json.dumps(vars(record)), aside=plan.generation.drafts)
+    return record
+
+
+def read_record(plan: Plan, number: int) -> ShardRecord | None:
+    """The record of a finished shard; None where it is not finished, or its file is gone."""
+    try:
+        record = ShardRecord(**json.loads(plan.record(number).read_text()))
+        return record if plan.shard(number).stat().st_size == record.byte_count else None
+    except FileNotFoundError:
+        return None
