@@ -291,7 +291,7 @@ def _ratings() -> argparse.ArgumentParser:
         "--ratings",
         type=Path,
         metavar="FILE",
-        help="a CSV or Parquet file with user_id, item_id, rating, timestamp, in place of MovieLens 100K",
+        help="a CSV or Parquet file with user_id, item_id, rating, timestamp, or a folder of `export-events`",
     )
     group.add_argument(
         "--protocol",

@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from tastemaker.v1 import feedback_service_pb2 as pb
-from tastemaker_server.errors import StoreUnavailableError
+from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log import EventLog, LoggedEvent
 from tastemaker_server.event_log.export import export_events
 from tastemaker_server.event_log.postgres import PostgresEventLog
@@ -102,6 +102,19 @@ async def test_next_export_goes_on_where_the_last_one_ended(tmp_path: Path) -> N
     assert (third.first_position, third.last_position) == (None, second.last_position)
 
 
+async def test_an_export_is_replaced_only_when_asked_for(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path / "events.db")
+    await _fill(log)
+    await export_events(log, tmp_path / "out", events_per_file=10)
+    await _fill(log, start=100)
+    with pytest.raises(SettingsError, match="has an export already; name a new folder, or give --replace"):
+        await export_events(log, tmp_path / "out")
+    assert len(_rows(tmp_path / "out")) == 25
+    await export_events(log, tmp_path / "out", replace=True)
+    await log.close()
+    assert len(_rows(tmp_path / "out")) == 49
+
+
 async def test_export_that_broke_off_is_not_whole_and_is_made_anew(tmp_path: Path) -> None:
     log = _BreaksDown(tmp_path / "events.db")
     await _fill(log)
@@ -128,7 +141,7 @@ def test_command_exports_sqlite_and_tells_what_it_did(tmp_path: Path) -> None:
     assert [row["position"] for row in _rows(tmp_path / "out")] == list(range(6, 26))
     again = _run("--config", _config(tmp_path), "export-events", "--out", tmp_path / "out")
     assert again.returncode == 2
-    assert again.stderr == f"error: --out: {tmp_path / 'out'} has an export already; name a new folder for what comes after it\n"  # fmt: skip # noqa: E501  # one line on the screen
+    assert again.stderr == f"error: --out: {tmp_path / 'out'} has an export already; name a new folder, or give --replace\n"  # fmt: skip # noqa: E501  # one line on the screen
 
 
 def test_command_exports_postgresql(tmp_path: Path, postgres_url: str) -> None:

@@ -7,13 +7,15 @@ come from is `sources`'.
 import hashlib
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from tastemaker_jobs.data.rating_rows import MAX_PROBLEMS, csv_rows, parquet_rows
+from tastemaker_jobs.data.exported_events import EXPORT, export_rows
+from tastemaker_jobs.data.rating_rows import MAX_PROBLEMS, Row, csv_rows, parquet_rows
 from tastemaker_jobs.errors import DataError, RatingsFormatError, RatingsProblem
 
 __all__ = ["Ratings", "read_ratings", "sha256_of"]
@@ -97,7 +99,7 @@ class Ratings:
 
 
 def read_ratings(path: Path) -> Ratings:
-    """Read a ratings file: CSV, or Parquet where the name ends in .parquet.
+    """Read a ratings file: CSV, or Parquet where the name ends in .parquet; or a folder of exported events.
 
     It has user_id, item_id, rating and timestamp (seconds since 1970-01-01 UTC) in any order, and event_type if events
     are of several types; other columns are ignored. Ids are strings and stay as given. CSV is UTF-8 with a header.
@@ -112,9 +114,8 @@ def read_ratings(path: Path) -> Ratings:
     values: list[float] = []
     times: list[int] = []
     types: list[str] = []
-    read_rows = parquet_rows if path.suffix == ".parquet" else csv_rows
     try:
-        for line, (user, item, rating, time, kind) in read_rows(path, problems):
+        for line, (user, item, rating, time, kind) in _rows(path, problems):
             users.append(_identifier(user, "user_id", line, problems))
             items.append(_identifier(item, "item_id", line, problems))
             values.append(_rating(rating, line, problems))
@@ -139,8 +140,15 @@ def read_ratings(path: Path) -> Ratings:
     )
 
 
+def _rows(path: Path, problems: list[RatingsProblem]) -> Iterator[Row]:
+    if path.is_dir():
+        return export_rows(path)
+    return parquet_rows(path, problems) if path.suffix == ".parquet" else csv_rows(path, problems)
+
+
 def sha256_of(path: Path) -> str:
-    """The hex SHA-256 of a file's bytes."""
+    """The hex SHA-256 of a file's bytes; of a folder of exported events, of what lists them with their own."""
+    path = path / EXPORT if path.is_dir() else path
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

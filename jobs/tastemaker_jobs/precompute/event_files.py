@@ -4,17 +4,16 @@ Owns how both become tables of the same columns. An export is streamed; a rating
 """
 
 import hashlib
-import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from tastemaker_jobs.data.exported_events import EXPORT, read_export
 from tastemaker_jobs.data.ratings import read_ratings, sha256_of
 from tastemaker_jobs.errors import ChecksumError, DataError
 
@@ -32,7 +31,6 @@ COLUMNS = pa.schema(
 """Of an event: whether it makes its item consumed, when it was, and its place in the log, or in the ratings file."""
 
 _OF_EXPORT = ("user_id", "item_id", "event_type", "event_time_micros", "position")
-_EXPORT = "export.json"
 _BATCH_ROWS = 131_072
 
 
@@ -75,21 +73,8 @@ def export_files(folder: Path) -> EventFiles:
     Raises:
         DataError: It is no export, has no events, or lacks a column.
     """
-    path = folder / _EXPORT
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        position = int(content["last_position"])
-        after = int(content["after"])
-        digests = _digests(content["files"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read ({type(error).__name__}: {error}). Give the folder that `tastemaker-server"
-            " export-events` wrote."
-        ) from error
-    if after:
-        raise DataError(
-            f"{folder} has only the events after position {after}, and lists are made of all. Export the whole log."
-        )
+    export = read_export(folder)
+    digests = export.digests
     count = 0
     for name in digests:
         try:
@@ -103,7 +88,7 @@ def export_files(folder: Path) -> EventFiles:
             count += file.metadata.num_rows
     if not count:
         raise DataError(f"{folder} has no events. Send feedback first, or give --ratings.")
-    return EventFiles(tuple(folder / name for name in digests), tuple(digests.values()), True, position, count)
+    return EventFiles(tuple(folder / name for name in digests), tuple(digests.values()), True, export.position, count)
 
 
 def event_tables(files: EventFiles, number: int, *, consuming: Collection[str]) -> Iterator[pa.Table]:
@@ -126,7 +111,7 @@ def event_tables(files: EventFiles, number: int, *, consuming: Collection[str]) 
         yield _of_ratings(path, consuming)
         return
     if files.digests[number] != sha256_of(path):
-        raise ChecksumError(f"{path} is not what {_EXPORT} says: its SHA-256 differs. Export the events again.")
+        raise ChecksumError(f"{path} is not what {EXPORT} says: its SHA-256 differs. Export the events again.")
     with parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(_OF_EXPORT)):
             columns = {name: batch.column(name) for name in _OF_EXPORT}
@@ -158,9 +143,3 @@ def _is_consumed(types: pa.Array, consuming: Collection[str]) -> pa.Array:
     names = pc.utf8_lower(types.cast(pa.string()))
     names = pc.replace_substring_regex(names, "^event_type_", "")
     return pc.is_in(names, value_set=pa.array(["", *consuming], pa.string()))
-
-
-def _digests(files: Any) -> Mapping[str, str]:
-    """File name to SHA-256, in order of names."""
-    pairs = {entry["name"]: entry["sha256"] for entry in files}
-    return dict(sorted(pairs.items()))

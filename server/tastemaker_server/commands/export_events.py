@@ -24,18 +24,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="POSITION",
         help="only events above this position, such as last_position in an earlier export.json (default: all)",
     )
+    parser.add_argument("--replace", action="store_true", help="remove the export that FOLDER has, and make it anew")
 
 
 def _run(settings: Settings, options: argparse.Namespace) -> str:
     if options.after < 0:
         raise SettingsError([f"--after: is {options.after}; give 0 or a position of an earlier export"])
-    return asyncio.run(_export(settings, options.out, options.after))
+    return asyncio.run(_export(settings, options.out, options.after, replace=options.replace))
 
 
-async def _export(settings: Settings, folder: Path, after: int) -> str:
+async def _export(settings: Settings, folder: Path, after: int, *, replace: bool) -> str:
     event_log = open_existing_event_log(settings)
     try:
-        exported = await export_events(event_log, folder, after=after)
+        exported = await export_events(event_log, folder, after=after, replace=replace)
     finally:
         await event_log.close()
     return f"{exported.count} events in {len(exported.files)} files, up to position {exported.last_position}: {folder}"

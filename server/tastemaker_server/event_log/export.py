@@ -59,7 +59,12 @@ class Export:
 
 
 async def export_events(
-    event_log: EventLog, folder: Path, *, after: int = 0, events_per_file: int = _EVENTS_PER_FILE
+    event_log: EventLog,
+    folder: Path,
+    *,
+    after: int = 0,
+    replace: bool = False,
+    events_per_file: int = _EVENTS_PER_FILE,
 ) -> Export:
     """Writes the events above `after` that the log has now.
 
@@ -67,6 +72,7 @@ async def export_events(
         event_log: What is exported; may be written to meanwhile.
         folder: Made where it is missing. What an export that was cut off left there is removed.
         after: A position; 0 for the whole log.
+        replace: Remove the export that the folder has, in place of refusing it.
         events_per_file: The most events of a file.
 
     Raises:
@@ -79,7 +85,7 @@ async def export_events(
     first: int | None = None
     last = after
     try:
-        _prepare(folder)
+        _prepare(folder, replace=replace)
         while last < until:
             page = await event_log.read(last, min(_PAGE_EVENTS, events_per_file))
             if not page:
@@ -159,16 +165,18 @@ def _type_name(number: int) -> str:
     return feedback_service_pb2.EventType.Name(number).removeprefix("EVENT_TYPE_")
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(folder: Path, *, replace: bool) -> None:
     try:
         import pyarrow  # noqa: F401  # asked for before anything is written
     except ModuleNotFoundError as error:
         raise SettingsError(["export-events needs the package pyarrow; pip install 'tastemaker[parquet]'"]) from error
     folder.mkdir(parents=True, exist_ok=True)
+    if replace:  # first what makes the others an export: cut off after it, they are left-overs
+        (folder / _MANIFEST).unlink(missing_ok=True)
     found = sorted(folder.iterdir())
     left_over = [path for path in found if path.name.startswith("events-") and path.suffix in {".parquet", ".partial"}]
     if (folder / _MANIFEST).exists():
-        raise SettingsError([f"--out: {folder} has an export already; name a new folder for what comes after it"])
+        raise SettingsError([f"--out: {folder} has an export already; name a new folder, or give --replace"])
     other = [path.name for path in found if path not in left_over and path.name != f"{_MANIFEST}.partial"]
     if other:
         raise SettingsError([f"--out: {folder} has other things in it ({other[0]}); name a new or empty folder"])
