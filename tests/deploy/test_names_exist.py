@@ -262,7 +262,7 @@ def test_nightly_steps_run_one_after_another_and_hand_on_files():
     assert pod["restartPolicy"] == "Never"
     assert not any(container.get("restartPolicy") for container in pod["initContainers"]), "a sidecar gates nothing"
     flags = {
-        name: dict(word.split("=", 1) for word in step["args"] if word.startswith("--"))
+        name: dict(word.partition("=")[::2] for word in step["args"] if word.startswith("--"))
         for name, step in _nightly_steps().items()
     }
     events = flags["export"]["--out"]
@@ -270,7 +270,8 @@ def test_nightly_steps_run_one_after_another_and_hand_on_files():
     trained = f"{flags['train']['--models-dir']}/rnn"
     assert flags["evaluate"]["--model-dir"] == flags["publish"]["--model-dir"] == trained
     assert flags["precompute"]["--model-dir"] == f"{flags['publish']['--to']}/rnn"
-    assert flags["precompute"]["--lists-dir"] == flags["publish-lists"]["--lists"]
+    written = f"{flags['precompute']['--lists-dir']}/{flags['precompute']['--surface']}"
+    assert written == flags["publish-lists"]["--lists"]
     for name, step in _nightly_steps().items():
         mounts = tuple(f"{mount['mountPath']}/" for mount in step["volumeMounts"])
         for value in flags[name].values():
