@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
+    "CheckpointError",
     "ChecksumError",
     "ClusterTooSmallError",
     "ConfigError",
@@ -247,3 +248,7 @@ class ClusterTooSmallError(RayError):
 
 class WorkerLostError(RayError):
     """The worker died on every attempt."""
+
+
+class CheckpointError(TastemakerJobsError):
+    """What a run on workers must keep cannot be written."""

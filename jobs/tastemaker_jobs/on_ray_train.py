@@ -30,7 +30,7 @@ from ray.exceptions import RayError as UpstreamError
 from ray.train.tensorflow import TensorflowTrainer
 from ray.util.queue import Empty, Queue
 
-from tastemaker_jobs.errors import DataError, TastemakerJobsError, TooFewRatingsError, WorkerLostError
+from tastemaker_jobs.errors import CheckpointError, DataError, TastemakerJobsError, TooFewRatingsError, WorkerLostError
 from tastemaker_jobs.evaluation.cross_validation import Fold, FoldRequest
 from tastemaker_jobs.models.recommender import Judge
 from tastemaker_jobs.ray_cluster import check_fits
@@ -84,6 +84,7 @@ def fit_on_workers(
         TooFewRatingsError: There are fewer users or images than workers.
         ClusterTooSmallError: The cluster has not enough for so many workers.
         DataError: The storage cannot be written, or the run of that id is another one.
+        CheckpointError: Shards or a checkpoint cannot be written: the disk is full, or the like.
         WorkerLostError: Workers died more often than they may.
         TrainingDivergedError: The loss became NaN or infinite.
     """
@@ -98,7 +99,12 @@ def fit_on_workers(
     _claim(storage, folder, _fingerprint(model, data, seed, workers))
     check_fits(workers.count, cores=workers.cores, gpus=int(workers.gpu))
     report(StageEvent(name, f"sharing {data.unit} among {workers.count} workers"))
-    shards = _write_shards(data, workers.count, storage, f"{folder}/shards")
+    try:
+        shards = _write_shards(data, workers.count, storage, f"{folder}/shards")
+    except OSError as error:
+        raise CheckpointError(
+            f"{name}: {folder} cannot be written: {error}. Make room, or name another --storage."
+        ) from error
     shared = {
         "kind": type(model),
         "config": model.config,
@@ -109,6 +115,7 @@ def fit_on_workers(
         "checkpoint_every": workers.checkpoint_every,
         "mixed_precision": workers.mixed_precision,
         "xla": workers.xla,
+        "advice": f"Make room in --storage {workers.storage}, and go on with --run-id {workers.run_id}.",
     }
     failed: list[TastemakerJobsError] = []
     context = ray.data.DataContext.get_current()
@@ -266,21 +273,25 @@ def _work(given: dict[str, Any]) -> None:
         model.epoch_ended()
         return judge(), len(validation)
 
-    def save(progress: Progress, value: float, optimizer: Any) -> None:
+    def save(progress: Progress, value: float, optimizer: Any) -> str:
         # Of equals the first is the best, as without workers; where nothing can be told, the last.
         rank = float(progress.epoch) if np.isnan(value) else value - 1e-9 * progress.epoch
         metrics = progress.as_json() | {"rank": rank}
         due = progress.is_last or progress.best_epoch == progress.epoch
         if not due and progress.epoch % shared["checkpoint_every"]:
-            return
+            return ""
         if number:
             ray.train.report(metrics)
-            return
+            return ""
         with tempfile.TemporaryDirectory(prefix="tastemaker-checkpoint-") as folder:
             np.savez(Path(folder, _WEIGHTS), *model.get_weights())
             np.savez(Path(folder, _OPTIMIZER), *[variable.numpy() for variable in optimizer.variables])
             Path(folder, _PROGRESS).write_text(json.dumps(progress.as_json()))
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+            try:
+                ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+            except OSError as error:
+                return f"the checkpoint of epoch {progress.epoch} cannot be written: {error}. {shared['advice']}"
+        return ""
 
     def resume(optimizer: Any) -> Progress:
         checkpoint = ray.train.get_checkpoint()

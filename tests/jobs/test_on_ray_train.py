@@ -1,6 +1,7 @@
 """`train --workers`: on a Ray of its own, with a worker killed, then the driver and the whole cluster, and resumed."""
 
 import json
+import subprocess
 import sys
 import time
 
@@ -110,6 +111,26 @@ def test_folds_are_trained_by_workers_and_keep_their_checkpoints_apart(folder, t
     assert sorted(path.name for path in (tmp_path / "runs").iterdir() if path.name.startswith("cv")) == [
         f"cv-fold-{number}-autoencoder" for number in (1, 2, 3)
     ]
+
+
+def test_a_full_disk_ends_all_workers_and_is_named(folder, tmp_path, capsys):
+    """A file system of two megabytes, which a checkpoint does not fit into."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    argv = ["train", "autoencoder", "--ratings", f"{folder}/ratings.csv", "--models-dir", f"{tmp_path}/models"]
+    argv += ["--epochs", "5", "--set", "hidden_size=256", "--set", "middle_size=1024", "--run-id", "full"]
+    argv += ["--workers", "2", "--storage"]
+    try:
+        assert main([*argv, f"{small}/runs"]) == 1
+    finally:
+        subprocess.run(["umount", "-l", small], check=True)
+    said = capsys.readouterr().err
+    assert "autoencoder: the checkpoint of epoch 1 cannot be written" in said
+    assert "No space left on device" in said
+    assert f"Make room in --storage {small}/runs, and go on with --run-id full" in said
+    assert not list((tmp_path / "models").glob("*/1")), "nothing was published"
 
 
 def test_what_workers_cannot_do_is_said_at_once(folder, tmp_path, capsys):

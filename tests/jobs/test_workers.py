@@ -44,7 +44,7 @@ def report(event):
     losses.append((event.loss, event.valid_ndcg))
 progress = descend_together(
     model, data, together, score=lambda: (next(scores) + number, 10 * (number + 1)), seed=5, report=report,
-    save=lambda *_: None, resume=lambda optimizer: Progress())
+    save=lambda *_: "", resume=lambda optimizer: Progress())
 np.savez(out, *[variable.numpy() for variable in model.trainable_variables + model.non_trainable_variables])
 print(json.dumps([losses, [progress.epoch, progress.best_epoch]]))
 """

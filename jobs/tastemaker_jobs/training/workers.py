@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from tastemaker_jobs.errors import CheckpointError
 from tastemaker_jobs.models.recommender import Examples
 from tastemaker_jobs.training.loop import Learner, TrainingStep, count_of, diverged
 from tastemaker_jobs.training.progress import EpochEvent
@@ -117,7 +118,7 @@ def descend_together(
     score: Callable[[], tuple[float, int]],
     seed: int,
     report: Callable[[EpochEvent], None],
-    save: Callable[[Progress, float, Any], None],
+    save: Callable[[Progress, float, Any], str],
     resume: Callable[[Any], Progress],
     measure: str = "NDCG@10",
     scale_loss: bool = False,
@@ -135,13 +136,15 @@ def descend_together(
             the mean of.
         seed: Of the order of examples, with the worker's number and the epoch.
         report: Told of each epoch.
-        save: Called on each worker at the end of each epoch with progress, score and optimiser; may keep them.
+        save: Called on each worker at the end of each epoch with progress, score and optimiser; may keep them. Returns
+            what went wrong, "" if nothing: then all workers end, as none may wait for one that is gone.
         resume: Called once with the optimiser: puts back what was kept, if anything was.
         measure: What `score` measures.
         scale_loss: See `TrainingStep`.
 
     Raises:
         TrainingDivergedError: The loss became NaN or infinite.
+        CheckpointError: A worker could not save.
     """
     tf.config.experimental.enable_op_determinism()
     config = model.config
@@ -167,7 +170,9 @@ def descend_together(
         is_last = epoch == config.epochs or epoch - best_epoch >= config.patience_epochs
         progress = Progress(epoch, best, best_epoch, is_last, progress.seconds + seconds)
         report(EpochEvent(model.name_in_registry, epoch, config.epochs, loss, value, seconds, measure))
-        save(progress, value, step.optimizer)
+        problem = save(progress, value, step.optimizer)
+        if together.total([float(bool(problem))])[0]:
+            raise CheckpointError(f"{model.name_in_registry}: {problem or 'another worker could not save'}")
     return progress
 
 
