@@ -10,11 +10,12 @@ import sys
 from bench.load import h2load_is_there
 from bench.report import write_report
 
-_WITHOUT_LOAD = {"precompute", "ray-training", "training"}
+_WITHOUT_LOAD = {"precompute", "publication", "ray-training", "training"}
 _BENCHMARKS = {
     "front-throughput": "bench.front_throughput",
     "front-live-model": "bench.front_live_model",
     "modelserver": "bench.modelserver",
+    "publication": "bench.publication",
     "training": "bench.training",
     "ray-training": "bench.ray_training",
     "precompute": "bench.precompute",
