@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from tastemaker_jobs.disk import sync_folder
 from tastemaker_jobs.errors import ListsError
 
 __all__ = ["whole_file", "write_text"]
@@ -32,7 +33,7 @@ def whole_file(path: Path, *, aside: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise ListsError(
             f"{path} cannot be written: {error.strerror or error}. What was finished before is kept: free the disk, or"
@@ -47,12 +48,3 @@ def write_text(path: Path, text: str, *, aside: Path) -> None:
     """Write a small file in one step. See `whole_file`."""
     with whole_file(path, aside=aside) as file:
         file.write(text.encode())
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that a rename is still there after a power loss."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,13 +8,13 @@ and the next publisher removes it.
 import contextlib
 import errno
 import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from tastemaker_jobs.disk import sync_folder, sync_tree
 from tastemaker_jobs.errors import ModelsDirError, NoVersionError
 
 __all__ = ["Draft", "check_writable", "newest_version", "staged", "version_folder", "versions"]
@@ -67,7 +67,7 @@ class Draft:
                 while True:
                     number = max(versions(self._model_dir), default=0) + 1
                     finish(number)
-                    _sync_tree(self.folder)
+                    sync_tree(self.folder)
                     final = self._model_dir / str(number)
                     try:
                         self.folder.rename(final)
@@ -78,7 +78,7 @@ class Draft:
                         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                             raise
                         continue
-                    _sync_folder(self._model_dir)
+                    sync_folder(self._model_dir)
                     return final
         except OSError as error:
             raise _not_writable(self._model_dir, error) from error
@@ -182,23 +182,6 @@ def _remove_leftovers(model_dir: Path) -> None:
             continue  # its publisher is alive
         except OSError:  # killed before the lock was there, or another machine is just removing it
             shutil.rmtree(staging, ignore_errors=True)
-
-
-def _sync_tree(folder: Path) -> None:
-    """Everything in a folder on disk, so that the rename cannot be there after a power loss without the contents."""
-    for parent, _, files in os.walk(folder):
-        for name in files:
-            with Path(parent, name).open("rb") as file:
-                os.fsync(file.fileno())
-        _sync_folder(Path(parent))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _not_writable(folder: Path, error: OSError) -> ModelsDirError:
