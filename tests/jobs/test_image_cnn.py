@@ -14,6 +14,7 @@ from tastemaker_jobs import environment
 from tastemaker_jobs.cli import main
 from tastemaker_jobs.data.labelled_images import read_labelled_images
 from tastemaker_jobs.errors import ConfigError, ImagesFormatError
+from tastemaker_jobs.publishing.manifests import read_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 tf = pytest.importorskip("tensorflow")
@@ -178,6 +179,9 @@ def test_a_file_is_trained_on_judged_and_its_leaks_refused(tmp_path, capsys):
     assert np.sum(judged["confusion"]["counts"]) == 30
     assert "confusion" in judged
     assert "image_cnn/1" in (tmp_path / "report" / "report.html").read_text()
+    published = ["publish", "--model-dir", str(out), "--to", str(tmp_path / "served")]
+    assert main(published) == 0, capsys.readouterr().err
+    assert read_manifest(tmp_path / "served" / "image_cnn" / "1").source == str(out / "1")
     assert main([*argv, "--test", str(train)]) == 1
     assert "leaks test data" in capsys.readouterr().err
     argv[argv.index(str(train))] = str(write_images(tmp_path / "others.parquet", colours(90, first=400)))

@@ -28,7 +28,9 @@ _CONTRACT: dict[str, tuple[dict[str, tuple[Any, int | None]], dict[str, tuple[An
     ),
     "explain": ({"history": (_STRING, 2), "item_id": (_STRING, 1)}, {"item_id": (_STRING, 1), "weight": (_FLOAT, 1)}),
     "encode": ({"history": (_STRING, 2)}, {"user_vector": (_FLOAT, 2)}),
+    "classify": ({"image": (_STRING, 1)}, {"label": (_STRING, 2), "probability": (_FLOAT, 2)}),
 }
+_MAIN = ("recommend", "classify")  # a recommender has the first, an image classifier the second
 _FOREIGN_OPS = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless", "XlaHostCompute"})
 
 
@@ -48,15 +50,16 @@ def problems(folder: str) -> Iterator[str]:
         yield f"it does not load: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         return
     signatures = loaded.signatures
-    if "recommend" not in signatures:
-        yield f"it has no signature recommend; it has {', '.join(sorted(signatures)) or 'none'}"
+    main = next((name for name in _MAIN if name in signatures), None)
+    if main is None:
+        yield f"it has no signature {' or '.join(_MAIN)}; it has {', '.join(sorted(signatures)) or 'none'}"
         return
     shapes = [line for name in _CONTRACT if name in signatures for line in _shapes(name, signatures[name])]
     if "serving_default" not in signatures:
-        shapes.append("it has no signature serving_default, which is to be the same as recommend")
+        shapes.append(f"it has no signature serving_default, which is to be the same as {main}")
     yield from shapes
     if not shapes:
-        yield from _answers(signatures["recommend"])
+        yield from _answers(signatures[main]) if main == "recommend" else _classes(signatures[main])
 
 
 def _ops(folder: str) -> Iterator[str]:
@@ -104,6 +107,16 @@ def _answers(recommend: Any) -> Iterator[str]:
             yield f"recommend: scores do not fall along the list: {scores}"
     if returned := sorted(set(known) & {item for item, _ in again}):
         yield f"recommend: excluded items come back: {', '.join(item.decode() for item in returned)}"
+
+
+def _classes(classify: Any) -> Iterator[str]:
+    """Ask what no image shows: every class once, by how often it was seen."""
+    answer = classify(image=tf.constant([b"", b"no image"]))
+    for row, shares in zip(answer["label"].numpy().tolist(), answer["probability"].numpy().tolist(), strict=True):
+        if len(row) < 2 or len(set(row)) < len(row):
+            yield f"classify: labels are not two or more different ones: {row}"
+        if shares != sorted(shares, reverse=True) or not abs(sum(shares) - 1) < 1e-3:
+            yield f"classify: probabilities do not fall along the row and sum to 1: {shares}"
 
 
 def _list(answer: dict[str, Any]) -> list[tuple[bytes, float]]:
