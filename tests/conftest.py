@@ -18,6 +18,9 @@ __all__ = ["own_postgres", "postgres_server", "postgres_url"]
 
 _START_SECONDS = 20
 
+# As the jobs set it; here, because whichever test imports TensorFlow first would decide for all.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:

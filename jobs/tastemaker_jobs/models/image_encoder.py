@@ -100,11 +100,14 @@ class ImageEncoder(keras.Model):
         Returns:
             float32 [B, D], 0 or more.
         """
+        count = tf.shape(pixels)[0]
+        # oneDNN's convolutions give a wrong shape for no image at all: then there is one, which nobody sees.
+        pixels = tf.pad(pixels, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
         values = tf.cast(pixels, tf.float32)  # [B, H, W, 3]
         for layer in self.steps:
             is_norm = isinstance(layer, keras.layers.BatchNormalization)
             values = layer(values, training=training) if is_norm else layer(values)
-        return values  # [B, D]
+        return values[:count]  # [B, D]
 
 
 def _glorot(seed: int) -> keras.initializers.Initializer:
