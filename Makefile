@@ -51,7 +51,7 @@ check: lint type ## the quick part of the tests, with lint and type: under three
 	$(BIN)/pytest -m "not slow and not faults"
 
 .PHONY: test
-test: lint type ## the tests, with lint and type: under fifteen minutes
+test: lint type ## the tests, with lint and type: about half an hour on two slow cores
 	$(BIN)/pytest -m "not faults"
 
 .PHONY: test-faults

@@ -1,7 +1,7 @@
 # The jobs, and what reads and fills the front's stores from outside; also the image of Ray's nodes. From the root:
 #   docker build -f deploy/docker/jobs.Dockerfile -t tastemaker/jobs:0.1.0 .
 #   docker build -f deploy/docker/jobs.Dockerfile -t tastemaker/jobs:0.1.0-gpu --build-arg LOCK=jobs-gpu .
-# They write to /work, /models and /tmp (Ray's sockets, and /dev/shm for what its workers share).
+# They write to /workspace, /models and /tmp (Ray's sockets, and /dev/shm for what its workers share).
 ARG PYTHON_IMAGE=python:3.12-slim
 
 FROM ${PYTHON_IMAGE} AS build
@@ -25,12 +25,12 @@ RUN mkdir -p /empty
 FROM ${PYTHON_IMAGE}
 ENV PATH=/opt/tastemaker/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 COPY --from=build /opt/tastemaker /opt/tastemaker
-ENV HOME=/work XDG_CACHE_HOME=/work/.cache
+ENV HOME=/workspace XDG_CACHE_HOME=/workspace/.cache
 COPY deploy/docker/front.toml /etc/tastemaker/front.toml
-COPY --from=build --chown=10001:10001 /empty /work
+COPY --from=build --chown=10001:10001 /empty /workspace
 COPY --from=build --chown=10001:10001 /empty /models
-WORKDIR /work
-VOLUME ["/work", "/models"]
+WORKDIR /workspace
+VOLUME ["/workspace", "/models"]
 USER 10001:10001
 EXPOSE 6379 8265 10001
 STOPSIGNAL SIGTERM
