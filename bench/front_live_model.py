@@ -17,7 +17,7 @@ from tastemaker.tfserving.v1 import predict_pb2
 from tastemaker.v1 import feedback_service_pb2, feedback_service_pb2_grpc
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker.v1 import recommendation_service_pb2_grpc as pb_grpc
-from tastemaker_server.model_client import recommend_request
+from tastemaker_server.model_client import ServedModel, recommend_request
 
 __all__ = ["measure"]
 
@@ -92,7 +92,7 @@ def _predict(channel: grpc.Channel) -> Callable[[], Any]:
         request_serializer=predict_pb2.PredictRequest.SerializeToString,
         response_deserializer=predict_pb2.PredictResponse.FromString,
     )
-    request = recommend_request("rnn", history=_HISTORY, history_length=50, exclude=_HISTORY, k=_PAGE)
+    request = recommend_request(ServedModel("rnn"), history=_HISTORY, history_length=50, exclude=_HISTORY, k=_PAGE)
     return lambda: stub(request, timeout=5)
 
 

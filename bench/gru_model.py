@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from tastemaker_server.model_client import recommend_request
+from tastemaker_server.model_client import ServedModel, recommend_request
 
 __all__ = ["HISTORY", "in_process", "predict_request", "save"]
 
@@ -57,4 +57,4 @@ def in_process(version: Path, batch: int) -> Callable[[], Any]:
 
 def predict_request() -> Any:
     """One row, as the front sends it."""
-    return recommend_request("gru", history=HISTORY, history_length=len(HISTORY), exclude=HISTORY, k=_PAGE)
+    return recommend_request(ServedModel("gru"), history=HISTORY, history_length=len(HISTORY), exclude=HISTORY, k=_PAGE)

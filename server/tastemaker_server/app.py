@@ -23,7 +23,7 @@ from tastemaker_server.event_log.opening import open_event_log
 from tastemaker_server.feedback_service import FeedbackService
 from tastemaker_server.health import HealthMonitor
 from tastemaker_server.list_freshness import ListFreshness, max_list_age_hours
-from tastemaker_server.model_client import ModelClient
+from tastemaker_server.model_client import ModelClient, ServedModel
 from tastemaker_server.online_store.factory import open_online_store
 from tastemaker_server.projector import Projector
 from tastemaker_server.recommend_service import RecommendService
@@ -67,7 +67,11 @@ class Front:
             online_store=self._online_store,
             projector=self._projector,
             model_client=self._model_client,
-            models={surface.model for surface in settings.surfaces.values() if surface.model is not None},
+            models={
+                ServedModel(surface.model, surface.version_label or "")
+                for surface in settings.surfaces.values()
+                if surface.model is not None
+            },
             list_freshness=ListFreshness(
                 online_store=self._online_store,
                 max_age_hours=max_list_age_hours(settings.surfaces),

@@ -5,6 +5,7 @@
 | `event_log` | the event log can be read |
 | `online_store` | the online store can be read, and takes the events that the log gives |
 | `model/NAME` | the model server has a version of NAME that can be called |
+| `model/NAME/LABEL` | the same of the version behind a label, where a surface asks by one |
 | `lists/NAME` | the lists behind PRECOMPUTED have an active generation that is young enough |
 | `tastemaker.v1.FeedbackService` | `event_log` and `online_store` are |
 | `tastemaker.v1.RecommendationService` | `online_store` is; models and lists may be away, other tiers answer then |
@@ -18,11 +19,13 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+import grpc
+
 from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.event_log import EventLog
 from tastemaker_server.health_servicer import HealthServicer
 from tastemaker_server.list_freshness import ListFreshness
-from tastemaker_server.model_client import ModelClient
+from tastemaker_server.model_client import ModelClient, ModelUnavailableError, ServedModel
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.projector import Projector
 
@@ -44,7 +47,7 @@ class HealthMonitor:
         online_store: OnlineStore,
         projector: Projector,
         model_client: ModelClient,
-        models: Iterable[str],
+        models: Iterable[ServedModel],
         list_freshness: ListFreshness,
     ) -> None:
         self.servicer = HealthServicer()
@@ -56,6 +59,7 @@ class HealthMonitor:
         self._models = sorted(models)
         self._list_freshness = list_freshness
         self._shown: dict[str, bool] = {}
+        self._model_problems: dict[ServedModel, grpc.StatusCode | None] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -92,15 +96,15 @@ class HealthMonitor:
             await self._online_store.check()
 
         lists = await self._fresh_lists()
-        event_log, online_store, *models = await asyncio.gather(
-            _is_well(self._event_log.check),
-            _is_well(follow_log),
-            *(self._model_client.is_available(model, _CHECK_TIMEOUT_SECONDS) for model in self._models),
+        (event_log, online_store), problems = await asyncio.gather(
+            asyncio.gather(_is_well(self._event_log.check), _is_well(follow_log)),
+            asyncio.gather(*(self._why_not(model) for model in self._models)),
         )
         await self._show("event_log", event_log)
         await self._show("online_store", online_store)
-        for model, available in zip(self._models, models, strict=True):
-            await self._show(f"model/{model}", available)
+        for model, problem in zip(self._models, problems, strict=True):
+            self._tell(model, problem)
+            await self._show(f"model/{model}", problem is None)
         for name in self._list_freshness.names:
             await self._show(f"lists/{name}", name in lists)
         await self._show("tastemaker.v1.FeedbackService", event_log and online_store)
@@ -114,6 +118,21 @@ class HealthMonitor:
                 return {name for name in self._list_freshness.names if await self._list_freshness.is_fresh(name)}
         except (StoreUnavailableError, TimeoutError):
             return set()
+
+    async def _why_not(self, model: ServedModel) -> ModelUnavailableError | None:
+        """What stands between callers and the model; None where nothing does."""
+        try:
+            await self._model_client.check(model, _CHECK_TIMEOUT_SECONDS)
+        except ModelUnavailableError as error:
+            return error
+        return None
+
+    def _tell(self, model: ServedModel, problem: ModelUnavailableError | None) -> None:
+        """Logs why a model cannot be asked, once for each kind of reason: a text may differ from server to server."""
+        code = problem.code if problem is not None else None
+        if problem is not None and code != self._model_problems.get(model):
+            _log.warning("a model cannot be asked, other tiers answer: %s", problem)
+        self._model_problems[model] = code
 
     async def _show(self, name: str, serving: bool) -> None:
         if self._shown.get(name) == serving:

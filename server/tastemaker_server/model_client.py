@@ -10,20 +10,38 @@ from dataclasses import dataclass
 
 import grpc
 
-from tastemaker.tfserving.v1 import model_status_pb2, predict_pb2, tensor_pb2
+from tastemaker.tfserving.v1 import model_metadata_pb2, predict_pb2, tensor_pb2
 
-__all__ = ["ModelClient", "ModelUnavailableError", "RankedItems"]
+__all__ = ["ModelClient", "ModelUnavailableError", "RankedItems", "ServedModel"]
 
 _MIN_EXCLUDE = 16
 _STRING = tensor_pb2.DATA_TYPE_STRING
 
 
 class ModelUnavailableError(Exception):
-    """The model gave no ranking; `timed_out` says whether time was the reason."""
+    """The model gave no answer; `code` is the model server's status, None where the answer itself was wrong."""
 
-    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+    def __init__(self, message: str, *, code: grpc.StatusCode | None = None) -> None:
         super().__init__(message)
-        self.timed_out = timed_out
+        self.code = code
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether time was the reason."""
+        return self.code == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServedModel:
+    """What a surface asks; written `rnn`, or `rnn/stable` where it is asked by label."""
+
+    name: str
+    """As the model server names it."""
+    version_label: str = ""
+    """The label of the version, which the model server keeps; "" for the newest that serves."""
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version_label}" if self.version_label else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +77,15 @@ class ModelClient:
             request_serializer=predict_pb2.PredictRequest.SerializeToString,
             response_deserializer=predict_pb2.PredictResponse.FromString,
         )
-        self._status = self._channel.unary_unary(
-            "/tensorflow.serving.ModelService/GetModelStatus",
-            request_serializer=model_status_pb2.GetModelStatusRequest.SerializeToString,
-            response_deserializer=model_status_pb2.GetModelStatusResponse.FromString,
+        self._metadata = self._channel.unary_unary(
+            "/tensorflow.serving.PredictionService/GetModelMetadata",
+            request_serializer=model_metadata_pb2.GetModelMetadataRequest.SerializeToString,
+            response_deserializer=model_metadata_pb2.GetModelMetadataResponse.FromString,
         )
 
     async def recommend(
         self,
-        model: str,
+        model: ServedModel,
         *,
         history: Sequence[str],
         history_length: int,
@@ -78,7 +96,7 @@ class ModelClient:
         """Calls the model's `recommend` signature for one user.
 
         Args:
-            model: The model's name.
+            model: Which.
             history: Item ids, oldest first; the newest `history_length` are sent.
             history_length: T; shorter histories are padded on the left.
             exclude: Item ids that must not come back.
@@ -86,28 +104,31 @@ class ModelClient:
             timeout_seconds: When to give up.
 
         Raises:
-            ModelUnavailableError: The server cannot be reached, has no such model, was too slow or gave an answer
-                that does not keep the contract.
+            ModelUnavailableError: The server cannot be reached, has no such model or label, was too slow or gave an
+                answer that does not keep the contract.
         """
         request = recommend_request(model, history=history, history_length=history_length, exclude=exclude, k=k)
         try:
             response = await self._predict(request, timeout=timeout_seconds)
         except grpc.aio.AioRpcError as error:
-            timed_out = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-            raise ModelUnavailableError(
-                f"{model}: {error.code().name}: {error.details()}", timed_out=timed_out
-            ) from error
+            raise _unavailable(model, error) from error
         return _ranked_items(model, response)
 
-    async def is_available(self, model: str, timeout_seconds: float) -> bool:
-        """Whether the model server answers and has a version of `model` that can be called."""
-        request = model_status_pb2.GetModelStatusRequest(model_spec=predict_pb2.ModelSpec(name=model))
+    async def check(self, model: ServedModel, timeout_seconds: float) -> None:
+        """Asks the model server whether a call of `model` would find a version.
+
+        It asks for metadata, which looks a label up as a call does; GetModelStatus passes over labels.
+
+        Raises:
+            ModelUnavailableError: The server cannot be reached, or has no version of the model behind this label.
+        """
+        request = model_metadata_pb2.GetModelMetadataRequest(
+            model_spec=_model_spec(model), metadata_field=["signature_def"]
+        )
         try:
-            response = await self._status(request, timeout=timeout_seconds)
-        except grpc.aio.AioRpcError:
-            return False
-        available = model_status_pb2.ModelVersionStatus.STATE_AVAILABLE
-        return any(status.state == available for status in response.model_version_status)
+            await self._metadata(request, timeout=timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise _unavailable(model, error) from error
 
     async def close(self) -> None:
         """Closes the channel; calls in flight are cancelled."""
@@ -115,15 +136,14 @@ class ModelClient:
 
 
 def recommend_request(
-    model: str, *, history: Sequence[str], history_length: int, exclude: Sequence[str], k: int
+    model: ServedModel, *, history: Sequence[str], history_length: int, exclude: Sequence[str], k: int
 ) -> predict_pb2.PredictRequest:
     """Builds the request that `ModelClient.recommend` sends; the arguments are the same."""
     newest = [item.encode() for item in history[-history_length:]]
     newest = [b""] * (history_length - len(newest)) + newest  # [T]
     width = max(_MIN_EXCLUDE, 1 << (len(exclude) - 1).bit_length()) if exclude else _MIN_EXCLUDE
     excluded = [item.encode() for item in exclude] + [b""] * (width - len(exclude))  # [E]
-    request = predict_pb2.PredictRequest()
-    request.model_spec.name = model
+    request = predict_pb2.PredictRequest(model_spec=_model_spec(model))
     request.model_spec.signature_name = "recommend"
     for name, values in (("history", newest), ("exclude", excluded)):
         tensor = request.inputs[name]
@@ -138,7 +158,15 @@ def recommend_request(
     return request
 
 
-def _ranked_items(model: str, response: predict_pb2.PredictResponse) -> RankedItems:
+def _model_spec(model: ServedModel) -> predict_pb2.ModelSpec:
+    return predict_pb2.ModelSpec(name=model.name, version_label=model.version_label or None)
+
+
+def _unavailable(model: ServedModel, error: grpc.aio.AioRpcError) -> ModelUnavailableError:
+    return ModelUnavailableError(f"{model}: {error.code().name}: {error.details()}", code=error.code())
+
+
+def _ranked_items(model: ServedModel, response: predict_pb2.PredictResponse) -> RankedItems:
     ids = list(response.outputs["item_id"].string_val)
     scores = response.outputs["score"].float_val
     if len(scores) != len(ids):

@@ -40,6 +40,7 @@ _OnlineStore = Annotated[
     PlainSerializer(mask_passwords),  # settings are printed
 ]
 _Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+_Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
 class TierName(Enum):
@@ -164,6 +165,9 @@ class SurfaceSettings(_Section):
 
     model: _Name | None = None
     """The model behind LIVE_MODEL, as the model server names it. Required where `tiers` has LIVE_MODEL."""
+    version_label: _Label | None = None
+    """The label of the version to ask, such as `stable`, as `tastemaker-jobs promote` moves it. Default: none, the
+    newest version that the model server serves."""
     tiers: tuple[TierName, ...] = Field(
         default=(TierName.LIVE_MODEL, TierName.PRECOMPUTED, TierName.POPULAR), min_length=1
     )
@@ -199,6 +203,8 @@ class SurfaceSettings(_Section):
     def _fits_together(self) -> "SurfaceSettings":
         if TierName.LIVE_MODEL in self.tiers and self.model is None:
             raise ValueError("tiers has LIVE_MODEL and no model is named; set model, or leave LIVE_MODEL out")
+        if self.version_label is not None and self.model is None:
+            raise ValueError("version_label is set and no model is named; set model, or leave version_label out")
         if self.default_results > self.max_results:
             raise ValueError(
                 f"default_results {self.default_results} is above max_results {self.max_results}; lower it"

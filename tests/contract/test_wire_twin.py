@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
-from tastemaker.tfserving.v1 import model_status_pb2, predict_pb2, tensor_pb2
+from tastemaker.tfserving.v1 import model_metadata_pb2, model_status_pb2, predict_pb2, tensor_pb2
 
 pytestmark = pytest.mark.slow  # imports TensorFlow
 
@@ -15,10 +15,12 @@ def real() -> dict[str, Any]:
     """The real messages, by the twin's names."""
     from tensorflow.core.framework import tensor_pb2 as tf_tensor_pb2
     from tensorflow.core.framework import tensor_shape_pb2
-    from tensorflow_serving.apis import get_model_status_pb2, model_pb2, status_pb2
+    from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, status_pb2
     from tensorflow_serving.apis import predict_pb2 as tf_predict_pb2
 
     return {
+        "GetModelMetadataRequest": get_model_metadata_pb2.GetModelMetadataRequest,
+        "GetModelMetadataResponse": get_model_metadata_pb2.GetModelMetadataResponse,
         "GetModelStatusRequest": get_model_status_pb2.GetModelStatusRequest,
         "GetModelStatusResponse": get_model_status_pb2.GetModelStatusResponse,
         "ModelSpec": model_pb2.ModelSpec,
@@ -33,7 +35,7 @@ def real() -> dict[str, Any]:
 
 _TWINS: dict[str, Descriptor] = {
     name: descriptor
-    for module in (predict_pb2, tensor_pb2, model_status_pb2)
+    for module in (predict_pb2, tensor_pb2, model_metadata_pb2, model_status_pb2)
     for name, descriptor in module.DESCRIPTOR.message_types_by_name.items()
 }
 
@@ -77,11 +79,14 @@ def test_enums_have_the_originals_numbers(real: dict[str, Any]) -> None:
 def test_request_of_the_front_reads_as_the_original_and_back(real: dict[str, Any]) -> None:
     import tensorflow as tf
 
-    from tastemaker_server.model_client import recommend_request
+    from tastemaker_server.model_client import ServedModel, recommend_request
 
-    ours = recommend_request("rnn", history=["a", "é"], history_length=4, exclude=["x"], k=7)
+    ours = recommend_request(ServedModel("rnn", "stable"), history=["a", "é"], history_length=4, exclude=["x"], k=7)
     theirs = real["PredictRequest"].FromString(ours.SerializeToString())
     assert (theirs.model_spec.name, theirs.model_spec.signature_name) == ("rnn", "recommend")
+    assert theirs.model_spec.version_label == "stable"
+    newest = recommend_request(ServedModel("rnn"), history=[], history_length=1, exclude=[], k=1)
+    assert newest.model_spec.WhichOneof("version_choice") is None, "no label, and not an empty one"
     assert tf.make_ndarray(theirs.inputs["history"]).tolist() == [[b"", b"", b"a", "é".encode()]]
     assert tf.make_ndarray(theirs.inputs["exclude"]).tolist() == [[b"x"] + [b""] * 15]
     assert tf.make_ndarray(theirs.inputs["k"]).tolist() == [7]

@@ -70,6 +70,14 @@ def test_environment_overrides_the_file(tmp_path: Path) -> None:
             "[surfaces.home]\n",
             "surfaces.home: tiers has LIVE_MODEL and no model is named; set model, or leave LIVE_MODEL out",
         ),
+        (
+            "[surfaces.home]\ntiers = ['POPULAR']\nversion_label = 'stable'\n",
+            "surfaces.home: version_label is set and no model is named; set model, or leave version_label out",
+        ),
+        (
+            "[surfaces.home]\nmodel = 'rnn'\nversion_label = ''\n",
+            "surfaces.home.version_label: String should match pattern",
+        ),
         ("[surfaces.home]\nmodel = 'rnn'\ntiers = []\n", "surfaces.home.tiers: Tuple should have at least 1 item"),
         (
             "[surfaces.home]\ntiers = ['POPULAR', 'POPULAR']\n",

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Collection
 
 from tastemaker.v1 import recommendation_service_pb2 as pb
-from tastemaker_server.model_client import ModelClient, ModelUnavailableError
+from tastemaker_server.model_client import ModelClient, ModelUnavailableError, ServedModel
 from tastemaker_server.settings import TierName
 from tastemaker_server.tiers import Query, TierAnswer
 
@@ -37,7 +37,7 @@ class LiveModelTier:
             return TierAnswer(outcome=pb.TIER_OUTCOME_SKIPPED_FOR_DEADLINE)
         try:
             ranked = await self._model_client.recommend(
-                surface.model,
+                ServedModel(surface.model, surface.version_label or ""),
                 history=[entry.item_id for entry in state.history[-surface.history_length :]],
                 history_length=surface.history_length,
                 exclude=list(excluded),
