@@ -4,6 +4,7 @@ import argparse
 import datetime
 import math
 from collections.abc import Mapping
+from importlib import metadata
 from typing import NoReturn
 
 from tastemaker_client.calls import FEEDBACK_TIMEOUT_SECONDS, HEALTH_TIMEOUT_SECONDS, RECOMMEND_TIMEOUT_SECONDS
@@ -33,6 +34,7 @@ def make_parser(environment: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="tastemaker", description="Ask a Tastemaker server for recommendations and tell it what users did."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('tastemaker')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     address = environment.get("TASTEMAKER_ADDRESS") or _DEFAULT_ADDRESS
 

@@ -5,6 +5,7 @@ Knows no TensorFlow and no Ray, so help and wrong arguments answer at once.
 
 import argparse
 import re
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tastemaker-jobs", description="Get data, train models, judge them, publish them, ask them."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('tastemaker')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     data, ratings, items, seed = _data(), _ratings(), _items(), _seed()
     models_dir, settings, ray = _models_dir(), _settings(), _ray()

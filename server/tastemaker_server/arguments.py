@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 
 from tastemaker_server.commands import Command
@@ -26,6 +27,7 @@ def parse_arguments(arguments: Sequence[str] | None, commands: Sequence[Command]
     parser.set_defaults(run=None, config=None, log_level="INFO")
     _add_shared(parser)
     parser.add_argument("--check-config", action="store_true", help="check the settings, print them, and end")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('tastemaker')}")
     subparsers = parser.add_subparsers(metavar="COMMAND", title="commands")
     for command in commands:
         added = subparsers.add_parser(command.name, help=command.summary, description=command.summary)
