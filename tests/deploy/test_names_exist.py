@@ -114,12 +114,6 @@ def _command_lines():
         kind, *words = service.get("healthcheck", {}).get("test", ["NONE"])
         if kind == "CMD" and words[0] in PROGRAMS:
             yield f"compose: {name}: healthcheck", words[0], words[1:]
-    for line in _GUIDE.read_text("utf-8").splitlines():
-        if line.startswith("    "):
-            line = line.strip().replace(" run --rm jobs ", " -- tastemaker-jobs ").replace(" exec front ", " -- ")
-            words = shlex.split(line.rpartition(" -- ")[2], comments=True)
-            if words and words[0] in PROGRAMS:
-                yield "docs/deploy.md", words[0], words[1:]
 
 
 @pytest.mark.slow
