@@ -13,13 +13,16 @@ from pathlib import Path
 
 import pytest
 from tests.servers.postgres import own_postgres, postgres_server, postgres_url
+from tests.servers.s3 import s3_bucket
 
-__all__ = ["own_postgres", "postgres_server", "postgres_url"]
+__all__ = ["own_postgres", "postgres_server", "postgres_url", "s3_bucket"]
 
 _START_SECONDS = 20
 
 # As the jobs set it; here, because whichever test imports TensorFlow first would decide for all.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# Ray's workers give way to every other process; on a busy machine a test would wait for minutes.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(autouse=True)
