@@ -85,33 +85,35 @@ class Recommender:
         if query.item_id:
             excluded[query.item_id] = None
         response = pb.RecommendResponse(tier=pb.TIER_POPULAR)
-        items = response.items
+        add_item, add_report = response.items.add, response.tier_reports.add
+        missing = max_results
         for name in surface.tiers:
-            tier = self._tiers[name]
-            report = response.tier_reports.add(tier=name.number)
-            before = len(items)
-            if before == max_results:
-                report.outcome = pb.TIER_OUTCOME_NOT_NEEDED
+            tier, number = self._tiers[name], name.number
+            if not missing:
+                add_report(tier=number, outcome=pb.TIER_OUTCOME_NOT_NEEDED)
                 continue
-            answer = await tier.rank(query, wanted=max_results - before, excluded=excluded)
+            report = add_report(tier=number)
+            before = missing
+            answer = await tier.rank(query, wanted=missing, excluded=excluded)
             reason = tier.item_reason if answer.item_reason is None else answer.item_reason
             for item_id, score in zip(answer.item_ids, answer.scores, strict=True):
                 if item_id in excluded:
                     continue
                 excluded[item_id] = None
-                items.add(item_id=item_id, score=score, tier=name.number, reason=reason)
-                if len(items) == max_results:
+                add_item(item_id=item_id, score=score, tier=number, reason=reason)
+                missing -= 1
+                if not missing:
                     break
             if answer.generation is not None:
                 report.list_generation = answer.generation.generation
                 age_micros = self._now_micros() - answer.generation.created_time_micros
                 report.list_age.seconds, micros = divmod(max(0, age_micros), 1_000_000)
                 report.list_age.nanos = micros * 1000
-            report.item_count = len(items) - before
-            if report.item_count:
+            if missing < before:
+                report.item_count = before - missing
                 report.outcome = pb.TIER_OUTCOME_USED
+                if before == max_results:
+                    response.tier = number
             else:
                 report.outcome = pb.TIER_OUTCOME_EMPTY if answer.item_ids else answer.outcome
-        if items:
-            response.tier = items[0].tier
         return response

@@ -8,8 +8,7 @@ the generation before stays, to be switched back to.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tastemaker.artefacts.v1.lists_pb2 import ListGeneration, ListKey
 from tastemaker.artefacts.v1.state_pb2 import RankedList, UserState
@@ -18,8 +17,7 @@ from tastemaker_server.event_log import LoggedEvent
 __all__ = ["FoundList", "OnlineStore"]
 
 
-@dataclass(frozen=True, slots=True)
-class FoundList:
+class FoundList(NamedTuple):
     """What a look into a set of lists gave, all of one generation."""
 
     generation: ListGeneration

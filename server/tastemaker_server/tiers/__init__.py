@@ -1,8 +1,7 @@
 """What a tier must do. Each tier is a file here; `recommender` asks them in order until the page is full."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tastemaker.artefacts.v1.lists_pb2 import ListGeneration
 from tastemaker.artefacts.v1.state_pb2 import UserState
@@ -12,8 +11,7 @@ from tastemaker_server.settings import SurfaceSettings, TierName
 __all__ = ["Query", "Tier", "TierAnswer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What the tiers are asked."""
 
     user_id: str
@@ -32,8 +30,7 @@ class Query:
     """When the caller needs the answer, on the clock of `time.monotonic`."""
 
 
-@dataclass(frozen=True, slots=True)
-class TierAnswer:
+class TierAnswer(NamedTuple):
     """What a tier had."""
 
     item_ids: Sequence[str] = ()
