@@ -11,6 +11,7 @@ from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import SurfaceSettings, TierName
 from tastemaker_server.tiers import Query, Tier
+from tastemaker_server.tiers.precomputed import list_keys
 
 __all__ = ["Recommender"]
 
@@ -65,19 +66,29 @@ class Recommender:
         """
         deadline = self._monotonic() + seconds_left
         if not self._online_store.is_remote:  # then no read waits, and a time limit would cost for nothing
-            state = await self._online_store.user_state(user_id)
-            query = Query(user_id, surface_name, surface, state, item_id, segment, deadline)
+            query = await self._read(user_id, surface_name, surface, item_id, segment, deadline)
             return await self._fill(query, max_results)
         end = asyncio.get_running_loop().time() + seconds_left
         first_margin = min(_FIRST_READ_MARGIN_SECONDS, _FIRST_READ_MARGIN_SHARE * seconds_left)
         try:
             async with asyncio.timeout_at(end - first_margin) as limit:
-                state = await self._online_store.user_state(user_id)
+                query = await self._read(user_id, surface_name, surface, item_id, segment, deadline)
                 limit.reschedule(end - min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000))
-                query = Query(user_id, surface_name, surface, state, item_id, segment, deadline)
                 return await self._fill(query, max_results)
         except TimeoutError as error:  # models have a limit of their own: it was the store
             raise StoreUnavailableError("online_store", "no answer within the caller's deadline") from error
+
+    async def _read(
+        self, user_id: str, surface_name: str, surface: SurfaceSettings, item_id: str, segment: str, deadline: float
+    ) -> Query:
+        """Reads what is known of the user, and with it the list where the first tier will want it."""
+        if surface.tiers[0] is TierName.PRECOMPUTED:
+            state, found = await self._online_store.user_state_and_list(
+                user_id, surface.lists or surface_name, list_keys(user_id, item_id)
+            )
+            return Query(user_id, surface_name, surface, state, item_id, segment, deadline, found)
+        state = await self._online_store.user_state(user_id)
+        return Query(user_id, surface_name, surface, state, item_id, segment, deadline)
 
     async def _fill(self, query: Query, max_results: int) -> pb.RecommendResponse:
         state, surface = query.state, query.surface

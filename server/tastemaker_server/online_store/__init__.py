@@ -115,6 +115,12 @@ class OnlineStore(Protocol):
         """
         ...
 
+    async def user_state_and_list(
+        self, user_id: str, name: str, keys: "Mapping[ListKey, str]"
+    ) -> tuple[UserState | None, FoundList | None]:
+        """What `user_state` and `read_list` return, for little more than the cost of one of them."""
+        ...
+
     async def erase_user(self, user_id: str) -> None:
         """Removes a user's state, part in popularity, and lists in every generation that can be read, for good."""
         ...

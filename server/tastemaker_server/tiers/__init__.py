@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from tastemaker.artefacts.v1.lists_pb2 import ListGeneration
 from tastemaker.artefacts.v1.state_pb2 import UserState
 from tastemaker.v1 import recommendation_service_pb2 as pb
+from tastemaker_server.online_store import FoundList
 from tastemaker_server.settings import SurfaceSettings, TierName
 
 __all__ = ["Query", "Tier", "TierAnswer"]
@@ -28,6 +29,8 @@ class Query(NamedTuple):
     """The group that the caller sorts the user into; "" for none."""
     deadline_seconds: float
     """When the caller needs the answer, on the clock of `time.monotonic`."""
+    found_list: FoundList | None = None
+    """The list that PRECOMPUTED looks for, where it was read together with the state and a generation is active."""
 
 
 class TierAnswer(NamedTuple):
