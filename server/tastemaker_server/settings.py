@@ -49,10 +49,9 @@ class TierName(Enum):
     PRECOMPUTED = "PRECOMPUTED"
     POPULAR = "POPULAR"
 
-    @property
-    def number(self) -> int:
+    def __init__(self, name: str) -> None:
+        self.number: recommendation_service_pb2.Tier = getattr(recommendation_service_pb2, f"TIER_{name}")
         """The number of the tier in the API."""
-        return recommendation_service_pb2.Tier.Value(f"TIER_{self.value}")
 
 
 class EventTypeName(Enum):
