@@ -10,7 +10,7 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-__all__ = ["Scrape", "documented", "front_metrics_url", "scrape", "scrape_until"]
+__all__ = ["Scrape", "documented", "front_metrics_url", "parsed", "scrape", "scrape_until"]
 
 _PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 
@@ -57,7 +57,11 @@ def front_metrics_url(log: list[str]) -> str:
 def scrape(url: str) -> Scrape:
     """Asks once."""
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  # http, as the tests say
-        text = answer.read().decode()
+        return parsed(answer.read().decode())
+
+
+def parsed(text: str) -> Scrape:
+    """Reads an answer."""
     families = {}
     for family in text_string_to_metric_families(text):
         families[f"{family.name}_total" if family.type == "counter" else family.name] = family
