@@ -67,6 +67,7 @@ def _train(arguments: dict[str, Any]) -> None:
         address=arguments["address"],
         workers=_workers(arguments),
         tensorboard=arguments["tensorboard"],
+        metrics_address=arguments["metrics_address"],
     )
 
 
@@ -107,6 +108,7 @@ def _crossval(arguments: dict[str, Any]) -> None:
         use_ray=arguments["use_ray"],
         address=arguments["address"],
         workers=_workers(arguments),
+        metrics_address=arguments["metrics_address"],
     )
 
 

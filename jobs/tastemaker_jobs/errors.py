@@ -12,7 +12,7 @@
     ├── LeakageError                  a model would be judged by what it has seen; lists how
     ├── UnknownModelError             no model of that name
     ├── ConfigError                   a training setting is out of range
-    ├── TrackingError                 TensorBoard's folder or MLflow's server cannot be written
+    ├── TrackingError                 TensorBoard's folder or MLflow's server cannot be written, or metrics not served
     ├── TrainingDivergedError         the loss became NaN or infinite
     ├── TuningError                   no trial of a search ended well
     ├── ModelsDirError                the models folder cannot be written or read

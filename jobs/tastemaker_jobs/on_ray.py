@@ -28,7 +28,12 @@ _MAX_CORES = 4  # these models are small: more threads gain nothing
 
 
 def train_on_ray(
-    requests: Sequence[TrainingRequest], *, address: str | None, report: Report, retries: int = _RETRIES
+    requests: Sequence[TrainingRequest],
+    *,
+    address: str | None,
+    report: Report,
+    retries: int = _RETRIES,
+    done: Callable[[TrainingRequest, TrainingResult], None] = lambda _, __: None,
 ) -> list[TrainingResult]:
     """Train models side by side. See `map_on_ray`.
 
@@ -37,8 +42,9 @@ def train_on_ray(
         address: Of a running cluster; None starts one on this machine and ends it afterwards.
         report: Told of all runs' stages and epochs.
         retries: How often a run starts again when its worker was lost.
+        done: Told of each model's result as it comes.
     """
-    return map_on_ray(_train, requests, address=address, report=report, retries=retries)
+    return map_on_ray(_train, requests, address=address, report=report, retries=retries, done=done)
 
 
 def map_on_ray(

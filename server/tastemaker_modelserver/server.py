@@ -61,7 +61,7 @@ class ModelServer:
         self._flags = flags
         self._models = models
         metrics = Metrics()
-        states = VersionStates()
+        states = VersionStates(metrics=metrics)
         self._batching = (
             read_batching_parameters(Path(flags.batching_parameters_file))
             if flags.batching_parameters_file

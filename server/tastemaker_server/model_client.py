@@ -5,12 +5,14 @@ surface's history length, E the next power of two, and `k` has one value per row
 can concatenate.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
 
 from tastemaker.tfserving.v1 import model_status_pb2, predict_pb2, tensor_pb2
+from tastemaker_server.metrics.models import BROKEN_ANSWER, ModelMetrics
 
 __all__ = ["ModelClient", "ModelUnavailableError", "RankedItems"]
 
@@ -39,7 +41,7 @@ class RankedItems:
 class ModelClient:
     """One channel to the model server, shared by all calls."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, metrics: ModelMetrics) -> None:
         """Connects lazily to `address`, host:port, and again by itself, at most 2 s after the server came back.
 
         Calls are spread over all hosts that the name resolves to.
@@ -53,6 +55,7 @@ class ModelClient:
             # A name may stand for several model servers (a headless Service): calls go to all of them in turn.
             ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
         ]
+        self._metrics = metrics
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._predict = self._channel.unary_unary(
             "/tensorflow.serving.PredictionService/Predict",
@@ -90,14 +93,21 @@ class ModelClient:
                 that does not keep the contract.
         """
         request = recommend_request(model, history=history, history_length=history_length, exclude=exclude, k=k)
+        began = time.monotonic()
         try:
             response = await self._predict(request, timeout=timeout_seconds)
+            ranked = _ranked_items(model, response)
         except grpc.aio.AioRpcError as error:
+            self._metrics.failed(model, error.code().name, time.monotonic() - began)
             timed_out = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
             raise ModelUnavailableError(
                 f"{model}: {error.code().name}: {error.details()}", timed_out=timed_out
             ) from error
-        return _ranked_items(model, response)
+        except ModelUnavailableError:
+            self._metrics.failed(model, BROKEN_ANSWER, time.monotonic() - began)
+            raise
+        self._metrics.answered(model, response.model_spec.version.value, time.monotonic() - began)
+        return ranked
 
     async def is_available(self, model: str, timeout_seconds: float) -> bool:
         """Whether the model server answers and has a version of `model` that can be called."""

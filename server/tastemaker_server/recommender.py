@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker_server.errors import StoreUnavailableError
+from tastemaker_server.metrics.pages import PageMetrics
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import SurfaceSettings, TierName
 from tastemaker_server.tiers import Query, Tier
@@ -30,12 +31,22 @@ class Recommender:
         *,
         tiers: Iterable[Tier],
         online_store: OnlineStore,
+        metrics: PageMetrics,
         monotonic: Callable[[], float],
         now_micros: Callable[[], int],
     ) -> None:
-        """Takes one tier of each name, the store with users' states, the clock of deadlines, and the time of day."""
+        """Takes the parts.
+
+        Args:
+            tiers: One of each name.
+            online_store: Has users' states.
+            metrics: Where pages are counted.
+            monotonic: The clock of deadlines, seconds.
+            now_micros: The time of day.
+        """
         self._tiers: Mapping[TierName, Tier] = {tier.name: tier for tier in tiers}
         self._online_store = online_store
+        self._metrics = metrics
         self._monotonic = monotonic
         self._now_micros = now_micros
 
@@ -64,19 +75,24 @@ class Recommender:
         Raises:
             StoreUnavailableError: The user's state or list cannot be read, or not within the caller's deadline.
         """
-        deadline = self._monotonic() + seconds_left
+        began = self._monotonic()
+        deadline = began + seconds_left
         if not self._online_store.is_remote:  # then no read waits, and a time limit would cost for nothing
             query = await self._read(user_id, surface_name, surface, item_id, segment, deadline)
-            return await self._fill(query, max_results)
+            response = await self._fill(query, max_results)
+            self._metrics.count(surface_name, response, self._monotonic() - began)
+            return response
         end = asyncio.get_running_loop().time() + seconds_left
         first_margin = min(_FIRST_READ_MARGIN_SECONDS, _FIRST_READ_MARGIN_SHARE * seconds_left)
         try:
             async with asyncio.timeout_at(end - first_margin) as limit:
                 query = await self._read(user_id, surface_name, surface, item_id, segment, deadline)
                 limit.reschedule(end - min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000))
-                return await self._fill(query, max_results)
+                response = await self._fill(query, max_results)
         except TimeoutError as error:  # models have a limit of their own: it was the store
             raise StoreUnavailableError("online_store", "no answer within the caller's deadline") from error
+        self._metrics.count(surface_name, response, self._monotonic() - began)
+        return response
 
     async def _read(
         self, user_id: str, surface_name: str, surface: SurfaceSettings, item_id: str, segment: str, deadline: float

@@ -24,6 +24,7 @@ from tastemaker_server.store_urls import REDIS_URL_PATTERN, mask_passwords
 __all__ = [
     "EventTypeName",
     "FeedbackSettings",
+    "MetricsSettings",
     "ModelServerSettings",
     "ServerSettings",
     "Settings",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5}$")]
+_AddressOrNone = Annotated[str, StringConstraints(pattern=r"^((\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5})?$")]
 _OnlineStore = Annotated[
     str,
     StringConstraints(pattern=f"^(sqlite|{REDIS_URL_PATTERN})$"),
@@ -87,6 +89,13 @@ class ServerSettings(_Section):
     """After that: how long calls in flight may take to finish before they are cut off."""
     reuse_port: bool = False
     """True lets several fronts share one port (SO_REUSEPORT); false makes a taken port an error."""
+
+
+class MetricsSettings(_Section):
+    """`[metrics]`: what Prometheus reads."""
+
+    address: _AddressOrNone = ""
+    """Where to listen for Prometheus, as host:port, HTTP. Port 0 takes a free one and logs it. Empty: nowhere."""
 
 
 class StoresSettings(_Section):
@@ -210,6 +219,8 @@ class Settings(_Section):
 
     server: ServerSettings = ServerSettings()
     """The process itself."""
+    metrics: MetricsSettings = MetricsSettings()
+    """What Prometheus reads."""
     stores: StoresSettings = StoresSettings()
     """Where events and state are kept."""
     model_server: ModelServerSettings = ModelServerSettings()
