@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import grpc
 
 from tastemaker.tfserving.v1 import model_status_pb2, predict_pb2, tensor_pb2
+from tastemaker_server.call import REQUEST_ID_KEY, logged_request_id, metadata_value
 
 __all__ = ["ModelClient", "ModelUnavailableError", "RankedItems"]
 
@@ -75,7 +76,7 @@ class ModelClient:
         k: int,
         timeout_seconds: float,
     ) -> RankedItems:
-        """Calls the model's `recommend` signature for one user.
+        """Calls the model's `recommend` signature for one user, under the request id of the call being answered.
 
         Args:
             model: The model's name.
@@ -90,8 +91,10 @@ class ModelClient:
                 that does not keep the contract.
         """
         request = recommend_request(model, history=history, history_length=history_length, exclude=exclude, k=k)
+        request_id = logged_request_id()
+        metadata = ((REQUEST_ID_KEY, metadata_value(request_id)),) if request_id else None
         try:
-            response = await self._predict(request, timeout=timeout_seconds)
+            response = await self._predict(request, timeout=timeout_seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             timed_out = error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
             raise ModelUnavailableError(
