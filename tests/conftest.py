@@ -51,6 +51,8 @@ class FrontProcess:
     address: str = ""
     log: list[str] = field(default_factory=list)
     """Its lines on stderr so far."""
+    reader: threading.Thread = field(default_factory=threading.Thread)
+    """Fills `log`; ends when stderr is closed."""
 
     def kill(self) -> None:
         """Kill -9, and waits for the end."""
@@ -98,12 +100,13 @@ def start_front(tmp_path: Path) -> Iterator[Callable[..., FrontProcess]]:
             lines.put(None)
             process.stderr.close()
 
-        threading.Thread(target=read, daemon=True).start()
+        front.reader = threading.Thread(target=read, daemon=True)
+        front.reader.start()
         while not front.address:
             line = lines.get(timeout=_START_SECONDS)
             assert line is not None, "the front ended: " + "".join(front.log)
-            if " serving on " in line:
-                front.address = line.partition(" serving on ")[2].partition(";")[0]
+            if "serving on " in line:
+                front.address = line.partition("serving on ")[2].partition(";")[0]
         return front
 
     yield start

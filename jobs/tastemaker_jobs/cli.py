@@ -14,6 +14,7 @@ from tastemaker_jobs.arguments import check_combination, parser
 from tastemaker_jobs.environment import quiet_libraries
 from tastemaker_jobs.errors import TastemakerJobsError
 from tastemaker_jobs.models import check_model_name
+from tastemaker_jobs.process_log import set_up_log, tell_error
 
 __all__ = ["main"]
 
@@ -33,15 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments.pop("command")
     quiet_libraries()
     try:
+        set_up_log()
         for name in arguments.get("models", ()):
             if command != "evaluate" or "/" not in name:  # `evaluate` takes paths as well
                 check_model_name(name)
         _COMMANDS[command](arguments)
     except TastemakerJobsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(str(error))
         return 1
     except KeyboardInterrupt:
-        print("interrupted; nothing half-written was published", file=sys.stderr)
+        tell_error("interrupted; nothing half-written was published", prefix="")
         return 130
     return 0
 

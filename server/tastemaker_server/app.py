@@ -18,6 +18,7 @@ from tastemaker.v1 import (
     recommendation_service_pb2_grpc,
 )
 from tastemaker_server.attribution import AttributionSigner, load_or_make_key
+from tastemaker_server.call_log import CallLogInterceptor
 from tastemaker_server.error_interceptor import ErrorInterceptor
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log.opening import open_event_log
@@ -121,7 +122,11 @@ class Front:
             now_micros=_now_micros,
         )
         self._server = grpc.aio.server(
-            interceptors=[CallMetrics(registry=registry, monotonic=time.monotonic), ErrorInterceptor()],
+            interceptors=[
+                CallMetrics(registry=registry, monotonic=time.monotonic),
+                CallLogInterceptor(slow_call_milliseconds=settings.logging.slow_call_milliseconds),
+                ErrorInterceptor(),
+            ],
             options=[("grpc.so_reuseport", int(settings.server.reuse_port))],
         )
         recommendation_service_pb2_grpc.add_RecommendationServiceServicer_to_server(recommend_service, self._server)

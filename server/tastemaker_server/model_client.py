@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import grpc
 
 from tastemaker.tfserving.v1 import model_status_pb2, predict_pb2, tensor_pb2
+from tastemaker_server.call import REQUEST_ID_KEY, logged_request_id, metadata_value
 from tastemaker_server.metrics.models import BROKEN_ANSWER, ModelMetrics
 
 __all__ = ["ModelClient", "ModelUnavailableError", "RankedItems"]
@@ -78,7 +79,7 @@ class ModelClient:
         k: int,
         timeout_seconds: float,
     ) -> RankedItems:
-        """Calls the model's `recommend` signature for one user.
+        """Calls the model's `recommend` signature for one user, under the request id of the call being answered.
 
         Args:
             model: The model's name.
@@ -93,9 +94,11 @@ class ModelClient:
                 that does not keep the contract.
         """
         request = recommend_request(model, history=history, history_length=history_length, exclude=exclude, k=k)
+        request_id = logged_request_id()
+        metadata = ((REQUEST_ID_KEY, metadata_value(request_id)),) if request_id else None
         began = time.monotonic()
         try:
-            response = await self._predict(request, timeout=timeout_seconds)
+            response = await self._predict(request, timeout=timeout_seconds, metadata=metadata)
             ranked = _ranked_items(model, response)
         except grpc.aio.AioRpcError as error:
             self._metrics.failed(model, error.code().name, time.monotonic() - began)

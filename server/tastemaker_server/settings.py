@@ -5,7 +5,7 @@ Everything is frozen and typed; times and sizes have their unit in the name; key
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,7 @@ from tastemaker_server.store_urls import REDIS_URL_PATTERN, mask_passwords
 __all__ = [
     "EventTypeName",
     "FeedbackSettings",
+    "LoggingSettings",
     "MetricsSettings",
     "ModelServerSettings",
     "ServerSettings",
@@ -158,6 +159,17 @@ class FeedbackSettings(_Section):
         return self
 
 
+class LoggingSettings(_Section):
+    """`[logging]`: what the process writes to stderr."""
+
+    format: Literal["text", "json"] = "text"
+    """`text`: lines for people. `json`: an object each, for machines."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The lowest level that is written; `--log-level` comes before it. DEBUG has a line for every call."""
+    slow_call_milliseconds: int = Field(default=500, ge=1, le=600_000)
+    """A call that takes longer has a line at INFO, though it went well."""
+
+
 class StateSettings(_Section):
     """`[state]`: how much is kept of each user in the online store. The event log keeps everything."""
 
@@ -229,5 +241,7 @@ class Settings(_Section):
     """Which events are good and what they mean."""
     state: StateSettings = StateSettings()
     """How much is kept of each user."""
+    logging: LoggingSettings = LoggingSettings()
+    """What the process writes to stderr."""
     surfaces: dict[_Name, SurfaceSettings] = Field(default={"home": SurfaceSettings(model="rnn")}, min_length=1)
     """The places where lists are shown, by name."""

@@ -33,6 +33,7 @@ from tastemaker_jobs.models import RECOMMENDERS
 from tastemaker_jobs.registry.serving_config import ServingConfig
 from tastemaker_modelserver.flags import parse_flags
 from tastemaker_modelserver.model_config import read_config
+from tastemaker_modelserver.process_log import read_log_settings
 from tastemaker_modelserver.server import _METRICS_PATH
 from tastemaker_modelserver.text_config import monitoring_config
 from tastemaker_server.errors import SettingsError
@@ -58,6 +59,9 @@ FOREIGN = {
     "tensorflow/serving",
 }
 """Images that others build."""
+
+LOG_VARIABLES = {"TASTEMAKER_LOG_FORMAT", "TASTEMAKER_LOG_LEVEL"}
+"""What the model server and the jobs read; the front has settings for it."""
 
 _GUIDE = ROOT / "docs" / "deploy.md"
 _VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
@@ -153,10 +157,12 @@ def test_variables_are_settings():
     unknown, seen = set(), 0
     for where, _, _, names in _containers():
         for name in names:
-            if not name.startswith(ENVIRONMENT_PREFIX):
+            if not name.startswith(ENVIRONMENT_PREFIX) and name not in LOG_VARIABLES:
                 assert not name.startswith("TASTEMAKER_"), f"{where}: {name}: nothing of ours reads it"
                 continue
             seen += 1
+            if name in LOG_VARIABLES:
+                continue
             value = (
                 "postgresql://x:y@z/d" if name.endswith("EVENT_LOG") else "redis://x:1/0" if "STORES" in name else "a:1"
             )
@@ -166,6 +172,16 @@ def test_variables_are_settings():
                 unknown.add(name)
     assert seen
     assert unknown == {entry for entry in NOT_YET if entry.startswith(ENVIRONMENT_PREFIX)}
+
+
+def test_every_image_writes_json_in_a_form_that_its_program_reads():
+    for name in ("jobs", "modelserver"):
+        log = read_log_settings(dockerfile(name).environment())
+        assert log.format == "json"
+    in_image = load_settings(DEPLOY / "docker" / "front.toml", {})
+    assert in_image.logging.format == "json"
+    for overlay in OVERLAYS:
+        assert tomllib.loads(_front_toml(overlay))["logging"]["format"] == "json"
 
 
 def _front_toml(overlay):
