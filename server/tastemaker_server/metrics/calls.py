@@ -17,6 +17,8 @@ from tastemaker_server.metrics.buckets import LATENCY_SECONDS
 
 __all__ = ["CallMetrics"]
 
+# A caller whose deadline passes cancels the call, and its clock began earlier than ours by the request's way here.
+_LAST_PART = 0.2
 _DETAILS = "grpc-status-details-bin"
 
 
@@ -62,18 +64,21 @@ class CallMetrics(grpc.aio.ServerInterceptor):
             "stream" if handler.response_streaming else "unary"
         )
         behaviour = getattr(handler, kind)
-        counted = self._generator if inspect.isasyncgenfunction(behaviour) else self._coroutine
+        if inspect.isasyncgenfunction(behaviour):
+            counted: Callable[..., Any] = self._generator(behaviour, method)
+        else:
+            is_stream = handler.request_streaming or handler.response_streaming
+            counted = self._coroutine(behaviour, method, None if is_stream else self._seconds.labels(method))
         return getattr(grpc, f"{kind}_rpc_method_handler")(
-            counted(behaviour, method, is_stream=handler.request_streaming or handler.response_streaming),
+            counted,
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
     def _coroutine(
-        self, behaviour: Callable[..., Awaitable[Any]], method: str, *, is_stream: bool
+        self, behaviour: Callable[..., Awaitable[Any]], method: str, seconds: Histogram | None
     ) -> Callable[..., Awaitable[Any]]:
         ok, under_way, monotonic = self._calls.labels(method, "OK", ""), self._under_way(method), self._monotonic
-        seconds = None if is_stream else self._seconds.labels(method)
 
         async def call(request: Any, context: Any) -> Any:
             began = monotonic()
@@ -81,7 +86,7 @@ class CallMetrics(grpc.aio.ServerInterceptor):
             try:
                 response = await behaviour(request, context)
             except BaseException as error:  # a caller that goes away is one of these
-                self._count_failure(method, error, context)
+                self._count_failure(method, error, context, monotonic() - began)
                 raise
             else:
                 ok.inc()
@@ -94,21 +99,18 @@ class CallMetrics(grpc.aio.ServerInterceptor):
         return call
 
     def _generator(
-        self,
-        behaviour: Callable[..., AsyncIterator[Any]],
-        method: str,
-        *,
-        is_stream: bool,  # noqa: ARG002  # a generator always is one
+        self, behaviour: Callable[..., AsyncIterator[Any]], method: str
     ) -> Callable[..., AsyncIterator[Any]]:
-        ok, under_way = self._calls.labels(method, "OK", ""), self._under_way(method)
+        ok, under_way, monotonic = self._calls.labels(method, "OK", ""), self._under_way(method), self._monotonic
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+            began = monotonic()
             under_way.count += 1
             try:
                 async for response in behaviour(request, context):
                     yield response
             except BaseException as error:
-                self._count_failure(method, error, context)
+                self._count_failure(method, error, context, monotonic() - began)
                 raise
             else:
                 ok.inc()
@@ -123,11 +125,12 @@ class CallMetrics(grpc.aio.ServerInterceptor):
         self._in_flight.labels(method).set_function(lambda: under_way.count)
         return under_way
 
-    def _count_failure(self, method: str, error: BaseException, context: Any) -> None:
+    def _count_failure(self, method: str, error: BaseException, context: Any, seconds: float) -> None:
         code, reason = "UNKNOWN", ""
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             left = context.time_remaining()
-            code = "DEADLINE_EXCEEDED" if left is not None and left <= 0 else "CANCELLED"
+            is_late = left is not None and left <= _LAST_PART * (seconds + left)
+            code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
         elif isinstance(error, grpc.aio.AbortError):
             code, reason = context.code().name, _reason(context.trailing_metadata())
         self._calls.labels(method, code, reason).inc()
