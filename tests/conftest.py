@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.servers.name_server import name_server
 from tests.servers.postgres import own_postgres, postgres_server, postgres_url
 
-__all__ = ["own_postgres", "postgres_server", "postgres_url"]
+__all__ = ["name_server", "own_postgres", "postgres_server", "postgres_url"]
 
 _START_SECONDS = 20
 

@@ -17,6 +17,7 @@ from tastemaker.v1 import (
     recommendation_service_pb2_grpc,
 )
 from tastemaker_server.attribution import AttributionSigner, load_or_make_key
+from tastemaker_server.connections import connection_options
 from tastemaker_server.error_interceptor import ErrorInterceptor
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log.opening import open_event_log
@@ -95,7 +96,8 @@ class Front:
             now_micros=_now_micros,
         )
         self._server = grpc.aio.server(
-            interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", int(settings.server.reuse_port))]
+            interceptors=[ErrorInterceptor()],
+            options=[("grpc.so_reuseport", int(settings.server.reuse_port)), *connection_options(settings.server)],
         )
         recommendation_service_pb2_grpc.add_RecommendationServiceServicer_to_server(recommend_service, self._server)
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback_service, self._server)
