@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.servers.name_server import name_server
 from tests.servers.postgres import own_postgres, postgres_server, postgres_url
 from tests.servers.s3 import s3_bucket
 
-__all__ = ["own_postgres", "postgres_server", "postgres_url", "s3_bucket"]
+__all__ = ["name_server", "own_postgres", "postgres_server", "postgres_url", "s3_bucket"]
 
 _START_SECONDS = 20
 

@@ -19,6 +19,7 @@ from tastemaker.v1 import (
 )
 from tastemaker_server.attribution import AttributionSigner, load_or_make_key
 from tastemaker_server.call_log import CallLogInterceptor
+from tastemaker_server.connections import connection_options
 from tastemaker_server.error_interceptor import ErrorInterceptor
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log.opening import open_event_log
@@ -127,7 +128,7 @@ class Front:
                 CallLogInterceptor(slow_call_milliseconds=settings.logging.slow_call_milliseconds),
                 ErrorInterceptor(),
             ],
-            options=[("grpc.so_reuseport", int(settings.server.reuse_port))],
+            options=[("grpc.so_reuseport", int(settings.server.reuse_port)), *connection_options(settings.server)],
         )
         recommendation_service_pb2_grpc.add_RecommendationServiceServicer_to_server(recommend_service, self._server)
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback_service, self._server)

@@ -88,6 +88,11 @@ class ServerSettings(_Section):
     """After SIGTERM: how long to go on serving with health NOT_SERVING, so that load balancers turn away first."""
     drain_grace_seconds: float = Field(default=10.0, ge=0, le=300)
     """After that: how long calls in flight may take to finish before they are cut off."""
+    max_connection_age_seconds: float = Field(default=300.0, gt=0, le=86_400)
+    """How long a client may keep a connection, give or take a tenth; then it opens another, and finds fronts that were
+    added since."""
+    max_connection_age_grace_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    """After that: how long the calls that are on it may take to finish before they are cut off."""
     reuse_port: bool = False
     """True lets several fronts share one port (SO_REUSEPORT); false makes a taken port an error."""
 
