@@ -12,14 +12,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.servers.name_server import name_server
 from tests.servers.postgres import own_postgres, postgres_server, postgres_url
+from tests.servers.s3 import s3_bucket
 
-__all__ = ["own_postgres", "postgres_server", "postgres_url"]
+__all__ = ["name_server", "own_postgres", "postgres_server", "postgres_url", "s3_bucket"]
 
 _START_SECONDS = 20
 
 # As the jobs set it; here, because whichever test imports TensorFlow first would decide for all.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# Ray's workers give way to every other process; on a busy machine a test would wait for minutes.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +52,8 @@ class FrontProcess:
     address: str = ""
     log: list[str] = field(default_factory=list)
     """Its lines on stderr so far."""
+    reader: threading.Thread = field(default_factory=threading.Thread)
+    """Fills `log`; ends when stderr is closed."""
 
     def kill(self) -> None:
         """Kill -9, and waits for the end."""
@@ -95,12 +101,13 @@ def start_front(tmp_path: Path) -> Iterator[Callable[..., FrontProcess]]:
             lines.put(None)
             process.stderr.close()
 
-        threading.Thread(target=read, daemon=True).start()
+        front.reader = threading.Thread(target=read, daemon=True)
+        front.reader.start()
         while not front.address:
             line = lines.get(timeout=_START_SECONDS)
             assert line is not None, "the front ended: " + "".join(front.log)
-            if " serving on " in line:
-                front.address = line.partition(" serving on ")[2].partition(";")[0]
+            if "serving on " in line:
+                front.address = line.partition("serving on ")[2].partition(";")[0]
         return front
 
     yield start

@@ -75,10 +75,14 @@ class AsyncClient:
         return await self._send(call, timeout_seconds)
 
     async def feedback(
-        self, events: Iterable[Event], *, timeout_seconds: float = FEEDBACK_TIMEOUT_SECONDS
+        self,
+        events: Iterable[Event],
+        *,
+        request_id: str = "",
+        timeout_seconds: float = FEEDBACK_TIMEOUT_SECONDS,
     ) -> FeedbackReceipt:
         """Stores what users did; see `Client.feedback`."""
-        return await self._send(feedback_call(events), timeout_seconds)
+        return await self._send(feedback_call(events, request_id=request_id), timeout_seconds)
 
     async def health(self, component: str = "", *, timeout_seconds: float = HEALTH_TIMEOUT_SECONDS) -> HealthStatus:
         """Asks how the server is; see `Client.health`."""
@@ -99,9 +103,11 @@ class AsyncClient:
 
     async def _send(self, call: Call[Result], timeout_seconds: float) -> Result:
         try:
-            response = await getattr(self._open(), call.method)(call.request, timeout=timeout_seconds)
+            response = await getattr(self._open(), call.method)(
+                call.request, timeout=timeout_seconds, metadata=call.metadata
+            )
         except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            raise error_from_rpc(error, request_id=call.request_id) from error
         return call.read(response)
 
     def _open(self) -> Stubs:

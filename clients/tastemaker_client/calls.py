@@ -25,6 +25,7 @@ from tastemaker_client.health import (
     health_status,
 )
 from tastemaker_client.page import ItemReason, Page, RecommendedItem, Tier, TierOutcome, TierReport
+from tastemaker_client.request_ids import REQUEST_ID_KEY, check_request_id, metadata_value, new_request_id
 
 __all__ = [
     "FEEDBACK_TIMEOUT_SECONDS",
@@ -70,6 +71,13 @@ class Call(Generic[Result]):
     request: Message
     read: Callable[[Any], Result]
     """Turns the answer's message into what the caller gets."""
+    request_id: str
+    """The caller's, or one of its own. gRPC's retries are of one call, and keep it."""
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """What is sent beside the request."""
+        return ((REQUEST_ID_KEY, metadata_value(self.request_id)),)
 
 
 def recommend_call(
@@ -85,20 +93,28 @@ def recommend_call(
         item_id=item_id,
         segment=segment,
     )
-    return Call("recommend", request, lambda response: _read_page(user_id, response))
+    # The field is left as the caller has it: whether an id is right is for the server to say, with all other fields.
+    return Call(
+        "recommend", request, lambda response: _read_page(user_id, response), request_id=request_id or new_request_id()
+    )
 
 
-def feedback_call(events: Iterable[Event]) -> Call[FeedbackReceipt]:
+def feedback_call(events: Iterable[Event], *, request_id: str) -> Call[FeedbackReceipt]:
     """Makes a Feedback call ready."""
+    check_request_id(request_id)
     request = feedback_service_pb2.FeedbackRequest(events=[_event_message(event) for event in events])
     return Call(
-        "feedback", request, lambda response: FeedbackReceipt(response.accepted_count, response.duplicate_count)
+        "feedback",
+        request,
+        lambda response: FeedbackReceipt(response.accepted_count, response.duplicate_count),
+        request_id=request_id or new_request_id(),
     )
 
 
 def health_call(component: str) -> Call[HealthStatus]:
     """Makes a health check ready."""
-    return Call("health", _message(HealthCheckRequest, value=component), health_status)
+    request = _message(HealthCheckRequest, value=component)
+    return Call("health", request, health_status, request_id=new_request_id())
 
 
 def _event_message(event: Event) -> feedback_service_pb2.FeedbackEvent:

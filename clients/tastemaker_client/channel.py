@@ -21,10 +21,13 @@ def channel_options(overrides: Mapping[str, str | int]) -> ChannelOptions:
         # UNAVAILABLE alone is retried: it is the one status after which the same call may succeed a moment later. The
         # policy lies beside the protos, so that clients in every language share it.
         "grpc.service_config": _service_config(),
-        # A peer whose machine has died sends nothing, not even a reset. Pings go out only while a call waits, so idle
-        # channels cost nothing and no server takes offence. The timeout also becomes TCP_USER_TIMEOUT.
+        # A peer whose machine has died sends nothing, not even a reset, and what lies between forgets idle connections.
+        # Pings go out between calls too (0: any number of them), so that the next call, which has half a second, does
+        # not find out. The front allows one every five seconds. The timeout also becomes TCP_USER_TIMEOUT.
         "grpc.keepalive_time_ms": 30_000,
         "grpc.keepalive_timeout_ms": 5_000,
+        "grpc.keepalive_permit_without_calls": 1,
+        "grpc.http2.max_pings_without_data": 0,
         # gRPC would wait up to two minutes between attempts; a recommendation service that is back should be used at
         # once.
         "grpc.initial_reconnect_backoff_ms": 200,

@@ -42,6 +42,14 @@ def call_error_lines(error: TastemakerError, options: Namespace) -> list[str]:
     Returns:
         Lines: the first one says what happened, the others what to do.
     """
+    lines = _what_happened(error, options)
+    is_for_operators = not isinstance(error, InvalidRequestError | EventIdReusedError) and bool(
+        error.reason or not isinstance(error, UnavailableError)
+    )
+    return [*lines, f"request id, for the server's logs: {error.request_id}"] if is_for_operators else lines
+
+
+def _what_happened(error: TastemakerError, options: Namespace) -> list[str]:
     match error:
         case UnavailableError(reason=""):
             return [

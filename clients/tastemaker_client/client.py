@@ -79,7 +79,7 @@ class Client:
             user_id: the user, known or not.
             surface: where the page will be shown: a name that the operator configured.
             max_results: at most so many items; 0 takes the surface's default, more than its cap is capped.
-            request_id: for logs and traces; the server makes one if it is empty.
+            request_id: for logs and traces, up to 128 bytes; one is made if it is empty. Retries keep it.
             item_id: the item that is shown, for surfaces of items similar to it; kept off the page.
             segment: the group that the user is sorted into, for what is popular there.
             timeout_seconds: the deadline of the call with all its retries, 0.5 s by default.
@@ -96,12 +96,17 @@ class Client:
         return self._send(call, timeout_seconds)
 
     def feedback(
-        self, events: Iterable[Event], *, timeout_seconds: float = FEEDBACK_TIMEOUT_SECONDS
+        self,
+        events: Iterable[Event],
+        *,
+        request_id: str = "",
+        timeout_seconds: float = FEEDBACK_TIMEOUT_SECONDS,
     ) -> FeedbackReceipt:
         """Stores what users did: all events or, on any error, none.
 
         Args:
             events: 1 to 500 events, of any users. Sending an event again changes nothing.
+            request_id: as `recommend` takes it.
             timeout_seconds: the deadline of the call with all its retries, 5 s by default.
 
         Returns:
@@ -110,7 +115,7 @@ class Client:
         Raises:
             TastemakerError: one of its subclasses, see `errors`.
         """
-        return self._send(feedback_call(events), timeout_seconds)
+        return self._send(feedback_call(events, request_id=request_id), timeout_seconds)
 
     def health(self, component: str = "", *, timeout_seconds: float = HEALTH_TIMEOUT_SECONDS) -> HealthStatus:
         """Asks how the server is, or one component of it, "event_log" for example.
@@ -141,7 +146,7 @@ class Client:
 
     def _send(self, call: Call[Result], timeout_seconds: float) -> Result:
         try:
-            response = getattr(self._stubs, call.method)(call.request, timeout=timeout_seconds)
+            response = getattr(self._stubs, call.method)(call.request, timeout=timeout_seconds, metadata=call.metadata)
         except grpc.RpcError as error:
-            raise error_from_rpc(error) from error
+            raise error_from_rpc(error, request_id=call.request_id) from error
         return call.read(response)

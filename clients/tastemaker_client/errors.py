@@ -9,8 +9,9 @@
     └── InternalError             a defect of the platform: .incident_id is in its logs.
 
 Each carries `.code`, `.reason` (a name of proto/tastemaker/v1/error_reason.proto, "" where the answer has none: no
-connection, a deadline) and `.metadata`. The class follows the reason, and the status code where there is no reason that
-this client knows: gRPC itself and proxies answer without details, a newer server with newer reasons.
+connection, a deadline), `.metadata`, and `.request_id`, under which the server's logs have the call. The class follows
+the reason, and the status code where there is no reason that this client knows: gRPC itself and proxies answer without
+details, a newer server with newer reasons.
 
 Mistakes that cannot be sent at all, a number for a text or a time without zone, are Python's TypeError and ValueError.
 """
@@ -61,6 +62,7 @@ class Failure:
     metadata: Mapping[str, str] = field(default_factory=dict)
     field_violations: tuple[FieldViolation, ...] = ()
     retry_delay_seconds: float | None = None
+    request_id: str = ""
 
 
 class TastemakerError(Exception):
@@ -71,12 +73,21 @@ class TastemakerError(Exception):
         self._failure = failure
 
     def __str__(self) -> str:
-        return f"{self.reason or self.code.name}: {self.message}"
+        return f"{self.reason or self.code.name}: {self.message}{self._request}"
 
     @property
     def code(self) -> grpc.StatusCode:
         """The gRPC status."""
         return self._failure.code
+
+    @property
+    def request_id(self) -> str:
+        """The id of the call, under which the server's logs have it."""
+        return self._failure.request_id
+
+    @property
+    def _request(self) -> str:
+        return f" [request {self.request_id}]" if self.request_id else ""
 
     @property
     def message(self) -> str:
@@ -100,7 +111,7 @@ class _FieldsError(TastemakerError):
         if not self.field_violations:
             return super().__str__()
         lines = [f"  {violation.field}: {violation.description}" for violation in self.field_violations]
-        return "\n".join([f"{self.reason or self.code.name}: {self.field_count} wrong", *lines])
+        return "\n".join([f"{self.reason or self.code.name}: {self.field_count} wrong{self._request}", *lines])
 
     @property
     def field_violations(self) -> tuple[FieldViolation, ...]:
@@ -173,21 +184,22 @@ _BY_CODE: Mapping[grpc.StatusCode, type[TastemakerError]] = {
 }
 
 
-def error_from_rpc(error: grpc.RpcError) -> TastemakerError:
+def error_from_rpc(error: grpc.RpcError, *, request_id: str) -> TastemakerError:
     """Turns what gRPC raises, blocking or asyncio, into this package's exceptions.
 
     Args:
         error: a failed call, as `grpc` and `grpc.aio` raise it.
+        request_id: the one that was sent; the answer's comes before it, for a proxy on the way may have set its own.
 
     Returns:
         The exception to raise from it.
     """
-    failure = _failure(error)
+    failure = _failure(error, request_id)
     kind = _BY_REASON.get(failure.reason) or _BY_CODE.get(failure.code, TastemakerError)
     return kind(failure)
 
 
-def _failure(call: grpc.RpcError) -> Failure:
+def _failure(call: grpc.RpcError, request_id: str) -> Failure:
     code, message = call.code(), call.details() or ""
     details = _details(call)
     reason, metadata = "", {}
@@ -195,6 +207,7 @@ def _failure(call: grpc.RpcError) -> Failure:
         reason, metadata = info.reason, dict(info.metadata)
     bad = _unpack(details, error_details_pb2.BadRequest())
     retry = _unpack(details, error_details_pb2.RetryInfo())
+    request = _unpack(details, error_details_pb2.RequestInfo())
     return Failure(
         code=code,
         message=message,
@@ -202,6 +215,7 @@ def _failure(call: grpc.RpcError) -> Failure:
         metadata=metadata,
         field_violations=tuple(FieldViolation(v.field, v.description) for v in bad.field_violations) if bad else (),
         retry_delay_seconds=retry.retry_delay.ToTimedelta().total_seconds() if retry else None,
+        request_id=request.request_id if request else request_id,
     )
 
 

@@ -30,7 +30,7 @@ COPY --from=build --chown=10001:10001 /empty /var/lib/tastemaker
 WORKDIR /var/lib/tastemaker
 VOLUME ["/var/lib/tastemaker"]
 USER 10001:10001
-EXPOSE 50051
+EXPOSE 50051 9464
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["tastemaker", "health", "server"]
 ENTRYPOINT ["tastemaker-server"]

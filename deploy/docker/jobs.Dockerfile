@@ -25,7 +25,7 @@ RUN mkdir -p /empty
 FROM ${PYTHON_IMAGE}
 ENV PATH=/opt/tastemaker/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 COPY --from=build /opt/tastemaker /opt/tastemaker
-ENV HOME=/workspace XDG_CACHE_HOME=/workspace/.cache
+ENV HOME=/workspace XDG_CACHE_HOME=/workspace/.cache TASTEMAKER_LOG_FORMAT=json
 COPY deploy/docker/front.toml /etc/tastemaker/front.toml
 COPY --from=build --chown=10001:10001 /empty /workspace
 COPY --from=build --chown=10001:10001 /empty /models

@@ -23,7 +23,7 @@ RUN /build/bin/uv pip install --python /opt/tastemaker/bin/python --no-deps /dis
 RUN mkdir -p /empty
 
 FROM ${PYTHON_IMAGE}
-ENV PATH=/opt/tastemaker/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+ENV PATH=/opt/tastemaker/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TASTEMAKER_LOG_FORMAT=json
 COPY --from=build /opt/tastemaker /opt/tastemaker
 COPY --from=build --chown=10001:10001 /empty /models
 WORKDIR /models

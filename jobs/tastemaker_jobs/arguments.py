@@ -26,14 +26,14 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('tastemaker')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     data, ratings, items, seed = _data(), _ratings(), _items(), _seed()
-    models_dir, settings, ray = _models_dir(), _settings(), _ray()
+    models_dir, settings, ray, metrics = _models_dir(), _settings(), _ray(), _metrics()
 
     fetch = commands.add_parser("fetch", parents=[data], help="get a data set and print where it lies")
     fetch.add_argument("dataset", choices=["ml-100k"], help="MovieLens 100K: 943 users, 1,682 films, 100,000 ratings")
 
     train = commands.add_parser(
         "train",
-        parents=[data, ratings, items, models_dir, seed, settings, ray],
+        parents=[data, ratings, items, models_dir, seed, settings, ray, metrics],
         help="train models and publish them as the newest versions",
     )
     _models(train, f"one or more of {', '.join(MODEL_NAMES)}")
@@ -102,12 +102,12 @@ def parser() -> argparse.ArgumentParser:
         "--out", type=Path, required=True, metavar="FILE", help="a .parquet or .csv file: user_id, item_id, rank, score"
     )
 
-    add_precompute(commands, parents=[data, ray])
+    add_precompute(commands, parents=[data, ray, metrics])
     _registry(commands, models_dir)
 
     crossval = commands.add_parser(
         "crossval",
-        parents=[data, ratings, items, seed, settings, ray],
+        parents=[data, ratings, items, seed, settings, ray, metrics],
         help="train and judge a model on K folds of the users or images, the baselines on the same folds",
     )
     _models(crossval, f"one of {', '.join(MODEL_NAMES)}")
@@ -354,6 +354,24 @@ def _ray() -> argparse.ArgumentParser:
         " run, or the one that this process is a job of",
     )
     return group
+
+
+def _metrics() -> argparse.ArgumentParser:
+    group = argparse.ArgumentParser(add_help=False)
+    group.add_argument(
+        "--metrics-address",
+        type=_address,
+        metavar="HOST:PORT",
+        help="let Prometheus read here how far it is, while it runs; such as 0.0.0.0:9465 (default: nowhere)",
+    )
+    return group
+
+
+def _address(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) >= 2**16:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as 0.0.0.0:9465")
+    return text
 
 
 def _whole(least: int) -> Any:

@@ -14,6 +14,7 @@ from tastemaker_jobs.arguments import check_combination, parser
 from tastemaker_jobs.environment import quiet_libraries
 from tastemaker_jobs.errors import TastemakerJobsError
 from tastemaker_jobs.models import check_model_name
+from tastemaker_jobs.process_log import set_up_log, tell_error
 
 __all__ = ["main"]
 
@@ -33,15 +34,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     command = arguments.pop("command")
     quiet_libraries()
     try:
+        set_up_log()
         for name in arguments.get("models", ()):
             if command != "evaluate" or "/" not in name:  # `evaluate` takes paths as well
                 check_model_name(name)
         _COMMANDS[command](arguments)
     except TastemakerJobsError as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(str(error))
         return 1
     except KeyboardInterrupt:
-        print("interrupted; nothing half-written was published", file=sys.stderr)
+        tell_error("interrupted; nothing half-written was published", prefix="")
         return 130
     return 0
 
@@ -67,6 +69,7 @@ def _train(arguments: dict[str, Any]) -> None:
         address=arguments["address"],
         workers=_workers(arguments),
         tensorboard=arguments["tensorboard"],
+        metrics_address=arguments["metrics_address"],
     )
 
 
@@ -107,6 +110,7 @@ def _crossval(arguments: dict[str, Any]) -> None:
         use_ray=arguments["use_ray"],
         address=arguments["address"],
         workers=_workers(arguments),
+        metrics_address=arguments["metrics_address"],
     )
 
 

@@ -1,9 +1,11 @@
 """What a person at the terminal sees: progress while it runs, tables and paths at the end.
 
-Progress and notes go to stderr, results to stdout, so that a script can use the one without the other.
+Progress and notes go to stderr, results to stdout, so that a script can use the one without the other. Where the log is
+to be JSON, progress and notes are lines of the log instead.
 """
 
 import contextlib
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from tastemaker_jobs.environment import log_format
 from tastemaker_jobs.evaluation.cross_validation import Spread
 from tastemaker_jobs.evaluation.metrics import TIE_POLICY, Figure
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
@@ -21,9 +24,14 @@ __all__ = ["figures_table", "note", "print_path", "print_table", "progress", "sp
 
 _NO_LIMIT = 10_000  # characters, more than any table has
 
+_log = logging.getLogger(__name__)
+
 
 def note(text: str) -> None:
     """One line of explanation."""
+    if log_format() == "json":
+        _log.info("%s", text)
+        return
     Console(stderr=True, highlight=False).print(text, markup=False, soft_wrap=True)
 
 
@@ -78,6 +86,9 @@ def spread_table(rows: Mapping[str, Sequence[Spread]], *, title: str) -> Table:
 @contextlib.contextmanager
 def progress() -> Iterator[Report]:
     """A listener to training: bars on a terminal, else a line per epoch."""
+    if log_format() == "json":
+        yield lambda event: _log.info("%s", _line(event), extra=_fields(event))
+        return
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield lambda event: console.print(_line(event), markup=False, soft_wrap=True)
@@ -106,6 +117,14 @@ def _line(event: StageEvent | EpochEvent) -> str:
     if isinstance(event, StageEvent):
         return f"{event.model}: {event.stage}"
     return f"{event.model}: epoch {event.epoch} of at most {event.epochs}, {_figures(event)}, {event.seconds:.1f} s"
+
+
+def _fields(event: StageEvent | EpochEvent) -> dict[str, str | float | None]:
+    if isinstance(event, StageEvent):
+        return {"model": event.model, "stage": event.stage}
+    figures = {"loss": event.loss, event.measure: event.valid_ndcg, "duration_ms": round(event.seconds * 1000, 3)}
+    finite = {name: value if math.isfinite(value) else None for name, value in figures.items()}  # JSON has no NaN
+    return {"model": event.model, "epoch": event.epoch, **finite}
 
 
 def _figures(event: EpochEvent) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_root", "data_dir", "mlflow_uri", "quiet_libraries", "ray_address"]
+__all__ = ["cache_root", "data_dir", "log_format", "log_level", "mlflow_uri", "quiet_libraries", "ray_address"]
 
 _DEFAULT_DATA_DIR = Path("../shared/data")
 
@@ -31,6 +31,16 @@ def ray_address() -> str | None:
 def mlflow_uri() -> str | None:
     """The MLflow server, or folder, that runs are to be tracked in; None where none is named."""
     return os.environ.get("MLFLOW_TRACKING_URI") or None
+
+
+def log_format() -> str:
+    """What TASTEMAKER_LOG_FORMAT says, "text" without it."""
+    return os.environ.get("TASTEMAKER_LOG_FORMAT") or "text"
+
+
+def log_level() -> str:
+    """What TASTEMAKER_LOG_LEVEL says, "INFO" without it."""
+    return os.environ.get("TASTEMAKER_LOG_LEVEL") or "INFO"
 
 
 def quiet_libraries() -> None:

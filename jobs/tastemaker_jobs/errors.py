@@ -11,8 +11,9 @@
     │   └── TooFewRatingsError        nothing to train or to test on
     ├── LeakageError                  a model would be judged by what it has seen; lists how
     ├── UnknownModelError             no model of that name
+    ├── LogSettingError               TASTEMAKER_LOG_FORMAT or TASTEMAKER_LOG_LEVEL has a bad value
     ├── ConfigError                   a training setting is out of range
-    ├── TrackingError                 TensorBoard's folder or MLflow's server cannot be written
+    ├── TrackingError                 TensorBoard's folder or MLflow's server cannot be written, or metrics not served
     ├── TrainingDivergedError         the loss became NaN or infinite
     ├── TuningError                   no trial of a search ended well
     ├── ModelsDirError                the models folder cannot be written or read
@@ -48,6 +49,7 @@ __all__ = [
     "ItemsFormatError",
     "LeakageError",
     "ListsError",
+    "LogSettingError",
     "ModelLoadError",
     "ModelsDirError",
     "NoVersionError",
@@ -174,6 +176,10 @@ class LeakageError(TastemakerJobsError):
 
 class UnknownModelError(TastemakerJobsError):
     """No model of that name."""
+
+
+class LogSettingError(TastemakerJobsError):
+    """A variable of the environment that sets up the log has a bad value."""
 
 
 class ConfigError(TastemakerJobsError):

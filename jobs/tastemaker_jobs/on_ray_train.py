@@ -302,7 +302,7 @@ def _work(given: dict[str, Any]) -> None:
             for variable, value in zip(optimizer.variables, _arrays(Path(folder, _OPTIMIZER)), strict=True):
                 variable.assign(value)
             progress = Progress.from_json(json.loads(Path(folder, _PROGRESS).read_text()))
-        tell(StageEvent(model.name_in_registry, f"going on after epoch {progress.epoch}"))
+        tell(StageEvent(model.name_in_registry, f"going on after epoch {progress.epoch}", is_restart=True))
         if progress.is_last:  # trained, and cut off before it was published
             ray.train.report(progress.as_json() | {"rank": 0.0})
         return progress

@@ -20,7 +20,7 @@ def add_precompute(commands: Any, *, parents: Sequence[argparse.ArgumentParser])
 
     Args:
         commands: What argparse's add_subparsers gave.
-        parents: Where MovieLens lies, and Ray.
+        parents: Where MovieLens lies, Ray, and metrics.
     """
     parser = commands.add_parser(
         "precompute",

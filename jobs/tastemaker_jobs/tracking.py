@@ -1,4 +1,4 @@
-"""Where training can be watched besides the terminal: TensorBoard's event files, and an MLflow server."""
+"""Where training can be watched besides the terminal: TensorBoard's event files, an MLflow server, Prometheus."""
 
 import contextlib
 import importlib
@@ -10,6 +10,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from tastemaker_jobs.errors import ConfigError, TastemakerJobsError, TrackingError
+from tastemaker_jobs.job_metrics import JobMetrics
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 from tastemaker_jobs.training.request import TrainingRequest, TrainingResult
 
@@ -21,7 +22,12 @@ Finished = Callable[[TrainingResult], None]
 
 @contextlib.contextmanager
 def tracked(
-    report: Report, requests: Sequence[TrainingRequest], *, tensorboard: Path | None, mlflow_uri: str | None
+    report: Report,
+    requests: Sequence[TrainingRequest],
+    *,
+    tensorboard: Path | None,
+    mlflow_uri: str | None,
+    metrics: JobMetrics,
 ) -> Iterator[tuple[Report, Finished]]:
     """While the block runs, what training tells goes to a listener and to whatever else is named.
 
@@ -30,6 +36,7 @@ def tracked(
         requests: What is trained, for the parameters.
         tensorboard: Folder of event files, one folder for each model.
         mlflow_uri: Of a tracking server, or a folder.
+        metrics: What Prometheus reads, if anybody asked for it.
 
     Raises:
         TrackingError: The folder or the server cannot be written.
@@ -43,14 +50,20 @@ def tracked(
             runs = _Mlflow(mlflow_uri, requests)
             stack.push(runs.ended)
             trackers.append(runs)
+        done = 0
+        metrics.parts("model", done, len(requests))
 
         def told(event: StageEvent | EpochEvent) -> None:
             report(event)
+            metrics.told(event)
             if isinstance(event, EpochEvent):
                 for tracker in trackers:
                     tracker.epoch(event)
 
         def finished(result: TrainingResult) -> None:
+            nonlocal done
+            done += 1
+            metrics.parts("model", done, len(requests))
             for tracker in trackers:
                 tracker.finished(result)
 

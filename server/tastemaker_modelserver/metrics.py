@@ -27,7 +27,7 @@ class Counter:
 
     def __init__(self, name: str, labels: Sequence[str]) -> None:
         self.name = name
-        self._labels = tuple(labels)
+        self.labels = tuple(labels)
         self._lock = threading.Lock()
         self._cells: dict[tuple[str, ...], float] = {}
 
@@ -46,7 +46,7 @@ class Counter:
         with self._lock:
             cells = dict(self._cells)
         for labels, value in cells.items():
-            yield f"{self.name}{{{_pairs(self._labels, labels)}}} {value:.0f}"
+            yield f"{self.name}{{{_pairs(self.labels, labels)}}} {value:.0f}"
 
 
 class Gauge(Counter):
@@ -59,6 +59,11 @@ class Gauge(Counter):
         with self._lock:
             self._cells[labels] = value
 
+    def remove(self, *labels: str) -> None:
+        """Forgets the number, if there is one."""
+        with self._lock:
+            self._cells.pop(labels, None)
+
 
 class Histogram:
     """A distribution per label values."""
@@ -67,7 +72,7 @@ class Histogram:
 
     def __init__(self, name: str, labels: Sequence[str], limits: Sequence[float] = _LATENCY_US) -> None:
         self.name = name
-        self._labels = tuple(labels)
+        self.labels = tuple(labels)
         self._limits = tuple(limits)
         self._lock = threading.Lock()
         self._cells: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
@@ -91,7 +96,7 @@ class Histogram:
         with self._lock:
             cells = {labels: (list(buckets), total[0]) for labels, (buckets, total) in self._cells.items()}
         for labels, (buckets, total) in cells.items():
-            pairs = _pairs(self._labels, labels)
+            pairs = _pairs(self.labels, labels)
             comma = "," if pairs else ""
             running = 0
             for limit, amount in zip([*(f"{limit:g}" for limit in self._limits), "+Inf"], buckets, strict=True):
@@ -117,8 +122,8 @@ class Metrics:
             f"{prefix}batching_session:queuing_latency", ["thread_pool_name"], _exponential(100, 1.2, 52)
         )
         self.wrapped_run_count = Counter(f"{prefix}batching_session:wrapped_run_count", [])
-        # Not in TensorFlow Serving (tensorflow/serving#1970 asks for them): per version and signature, and how
-        # batches fill.
+        # Not in TensorFlow Serving (tensorflow/serving#1970 asks for some): per version and signature, how batches
+        # fill, how far each version is (State's numbers), and who waits for a thread.
         own = ":tastemaker:modelserver:"
         self.version_request_count = Counter(
             f"{own}request_count", ["model_name", "version", "signature_name", "API", "status"]
@@ -128,6 +133,9 @@ class Metrics:
         )
         self.batch_rows = Histogram(f"{own}batch_rows", ["model_name", "version"], _exponential(1, 2, 12))
         self.version_state = Gauge(f"{own}version_state", ["model_name", "version"])
+        self.calls_waiting = Gauge(f"{own}calls_waiting", ["thread_pool_name"])
+        self.batches_running = Gauge(f"{own}batches_running", ["thread_pool_name"])
+        self.threads = Gauge(f"{own}threads", ["thread_pool_name"])
 
     def all(self) -> list[Counter | Histogram]:
         """Every metric, in the order of the page."""

@@ -15,6 +15,7 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from tastemaker_modelserver.call_log import CallLog
 from tastemaker_modelserver.errors import (
     DeadlineError,
     FailedPreconditionError,
@@ -77,6 +78,7 @@ class RestServer:
         runner: Runner,
         states: VersionStates,
         metrics: Metrics,
+        call_log: CallLog,
         timeout_s: float,
         threads: int,
         cors: bool,
@@ -91,6 +93,7 @@ class RestServer:
             runner: Runs jobs.
             states: What GetModelStatus reads.
             metrics: Where calls are counted.
+            call_log: Where those that fail or are slow have a line.
             timeout_s: Bound of one call.
             threads: Threads that convert large bodies.
             cors: Whether to send CORS headers.
@@ -102,6 +105,7 @@ class RestServer:
         self._runner = runner
         self._states = states
         self._metrics = metrics
+        self._call_log = call_log
         self._timeout_s = timeout_s
         self._cors = _CORS if cors else {}
         self._metrics_path = metrics_path
@@ -136,7 +140,7 @@ class RestServer:
             return web.Response(text=self._metrics.page(), content_type="text/plain")
         if not path.lower().startswith("/v1/"):
             return web.Response(status=404)
-        name, status, code, verb = "", "OK", 200, ""
+        name, status, code, verb, message = "", "OK", 200, "", ""
         try:
             if request.method == "OPTIONS":
                 text = self._preflight(request)
@@ -145,15 +149,27 @@ class RestServer:
                 name, verb = target.model, target.verb
                 text = await self._answer(target, request, started_s)
         except asyncio.CancelledError:
-            self._metrics.request_count.add(name, grpc.StatusCode.CANCELLED.name)
+            status = grpc.StatusCode.CANCELLED.name
+            self._metrics.request_count.add(name, status)
             raise
         except Exception as error:
             failure = as_serving_error(error)
             status, code = failure.code.name, _HTTP_CODES.get(failure.code, 500)
-            text = error_json(failure.message)
+            message = failure.message
+            text = error_json(message)
         else:
             if verb in ("", "metadata"):  # the others are counted where they run
                 self._metrics.request_latency.observe((time.monotonic() - started_s) * 1e6, name, "", "REST")
+        finally:
+            if verb not in ("", "metadata"):
+                self._call_log.finished(
+                    f"REST {verb}",
+                    model=name,
+                    code=status,
+                    started_s=started_s,
+                    sent=request.headers.items,
+                    message=message,
+                )
         self._metrics.request_count.add(name, status)
         response = web.Response(status=code, text=text, content_type="application/json", headers=self._cors)
         response.enable_compression()

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from tastemaker_modelserver.batching import AdaptiveBatcher, Executor
 from tastemaker_modelserver.batching_parameters import BatchingParameters, read_batching_parameters
+from tastemaker_modelserver.call_log import CallLog
 from tastemaker_modelserver.errors import CancelledCallError
 from tastemaker_modelserver.examples import ExampleTasks
 from tastemaker_modelserver.fixed_batching import FixedBatcher
@@ -52,7 +53,7 @@ _SWITCH_INTERVAL_S = 0.001
 class ModelServer:
     """One process's worth of model server."""
 
-    def __init__(self, flags: Flags, models: Sequence[ModelSettings]) -> None:
+    def __init__(self, flags: Flags, models: Sequence[ModelSettings], *, slow_call_milliseconds: int) -> None:
         """Wires everything; nothing is loaded or open yet.
 
         Raises:
@@ -61,7 +62,7 @@ class ModelServer:
         self._flags = flags
         self._models = models
         metrics = Metrics()
-        states = VersionStates()
+        states = VersionStates(metrics=metrics)
         self._batching = (
             read_batching_parameters(Path(flags.batching_parameters_file))
             if flags.batching_parameters_file
@@ -113,6 +114,7 @@ class ModelServer:
         )
         self._executor = self._make_executor()
         runner = Runner(executor=self._executor, metrics=metrics)
+        call_log = CallLog(slow_call_milliseconds=slow_call_milliseconds)
         for server in self._grpc.servers:
             add_services(
                 server,
@@ -123,6 +125,7 @@ class ModelServer:
                 states=states,
                 served=self._served,
                 metrics=metrics,
+                call_log=call_log,
             )
         self._rest = RestServer(
             predictor=predictor,
@@ -131,6 +134,7 @@ class ModelServer:
             runner=runner,
             states=states,
             metrics=metrics,
+            call_log=call_log,
             timeout_s=flags.rest_api_timeout_in_ms / 1000,
             threads=flags.rest_api_num_threads,
             cors=flags.rest_api_enable_cors_support,
@@ -200,8 +204,13 @@ class ModelServer:
         )
 
 
-def run(flags: Flags, models: Sequence[ModelSettings]) -> None:
+def run(flags: Flags, models: Sequence[ModelSettings], *, slow_call_milliseconds: int) -> None:
     """Runs a model server until it is told to stop.
+
+    Args:
+        flags: The command line.
+        models: What to serve.
+        slow_call_milliseconds: From when on a call that went well has a line in the log.
 
     Raises:
         ServingError: It could not start.
@@ -213,11 +222,12 @@ def run(flags: Flags, models: Sequence[ModelSettings]) -> None:
     keep_freed_memory()
     # A worker that comes back from a run waits this long for the event loop to let go of the GIL.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    asyncio.run(_serve(flags, models))
+    asyncio.run(_serve(flags, models, slow_call_milliseconds))
 
 
-async def _serve(flags: Flags, models: Sequence[ModelSettings]) -> None:
-    await ModelServer(flags, models).serve()  # made here: a grpc.aio server belongs to the loop it is made in
+async def _serve(flags: Flags, models: Sequence[ModelSettings], slow_call_milliseconds: int) -> None:
+    # Made here: a grpc.aio server belongs to the loop it is made in.
+    await ModelServer(flags, models, slow_call_milliseconds=slow_call_milliseconds).serve()
 
 
 def _metrics_path(flags: Flags) -> str:

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from tastemaker_modelserver.call_log import CallLog
 from tastemaker_modelserver.errors import InvalidArgumentError, ServingError, as_serving_error
 from tastemaker_modelserver.examples import ExampleTasks
 from tastemaker_modelserver.jobs import Job
@@ -28,6 +29,7 @@ from tastemaker_modelserver.states import VersionStates
 __all__ = ["add_services"]
 
 _log = logging.getLogger(__name__)
+_PATH = "/tensorflow.serving.PredictionService/"
 
 
 def add_services(
@@ -40,10 +42,13 @@ def add_services(
     states: VersionStates,
     served: ServedModels,
     metrics: Metrics,
+    call_log: CallLog,
 ) -> None:
     """Registers both services with a `grpc.aio` server."""
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        _PredictionService(predictor=predictor, examples=examples, lookup=lookup, runner=runner, metrics=metrics),
+        _PredictionService(
+            predictor=predictor, examples=examples, lookup=lookup, runner=runner, metrics=metrics, call_log=call_log
+        ),
         server,
     )
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(
@@ -53,13 +58,21 @@ def add_services(
 
 class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # untyped stubs
     def __init__(
-        self, *, predictor: Predictor, examples: ExampleTasks, lookup: ModelLookup, runner: Runner, metrics: Metrics
+        self,
+        *,
+        predictor: Predictor,
+        examples: ExampleTasks,
+        lookup: ModelLookup,
+        runner: Runner,
+        metrics: Metrics,
+        call_log: CallLog,
     ) -> None:
         self._predictor = predictor
         self._examples = examples
         self._lookup = lookup
         self._runner = runner
         self._metrics = metrics
+        self._call_log = call_log
 
     async def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
         return await self._run(context, request, request.model_spec.name, "Predict", self._predictor.job)
@@ -81,19 +94,27 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     async def _run(self, context: Any, request: Any, name: str, api: str, check: Callable[..., Job]) -> Any:
         started_s = time.monotonic()
-        status = "CANCELLED"
+        status, message = "CANCELLED", ""
         try:
             job = check(request, deadline_s=_deadline_of(context, started_s))
             answer = await self._runner.run(job, api=api, entrypoint="GRPC", started_s=started_s)
             status = "OK"
         except ServingError as error:
-            status = error.code.name
+            status, message = error.code.name, error.message
             return await _fail(context, error)
         else:
             return answer
         finally:
             if api != UNCOUNTED_API:
                 self._metrics.request_count.add(name, status)
+            self._call_log.finished(
+                f"{_PATH}{api}",
+                model=name,
+                code=status,
+                started_s=started_s,
+                sent=context.invocation_metadata,
+                message=message,
+            )
 
 
 class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # untyped stubs

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tastemaker_modelserver.errors import ServingError
+from tastemaker_modelserver.metrics import Metrics
 
 __all__ = ["State", "VersionState", "VersionStates"]
 
@@ -36,7 +37,8 @@ class VersionState:
 class VersionStates:
     """A thread-safe board of version states."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._changed = threading.Condition()
         self._changes = 0
         self._board: dict[str, dict[int, VersionState]] = {}
@@ -45,6 +47,10 @@ class VersionStates:
         """Notes a new state and wakes everyone who waits."""
         with self._changed:
             self._board.setdefault(model, {})[version] = VersionState(state, error)
+            if state is State.END and error is None:  # else every version that ever was would have a line
+                self._metrics.version_state.remove(model, str(version))
+            else:
+                self._metrics.version_state.set(state.value, model, str(version))
             self._changes += 1
             self._changed.notify_all()
 

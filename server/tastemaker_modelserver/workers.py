@@ -39,6 +39,9 @@ class Workers:
         """Threads without a batch."""
         self._metrics = metrics
         self._pool = pool
+        metrics.threads.set(count, pool)
+        metrics.batches_running.set(0, pool)
+        metrics.calls_waiting.set(0, pool)
         self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._run_batches, name=f"batch-{number}", daemon=True) for number in range(count)
@@ -50,6 +53,7 @@ class Workers:
         """Marks a job as waiting from now on; `answer` waits for it."""
         job.enqueued_s = time.monotonic()
         job.reply = loop.create_future()
+        self._metrics.calls_waiting.add(self._pool)
 
     async def answer(self, job: Job) -> Any:
         """The answer of a job that waits; it is not run when the caller goes away before its turn.
@@ -79,9 +83,12 @@ class Workers:
         while (batch := self._batches.get()) is not None:
             jobs = batch.jobs
             started_s = time.monotonic()
+            self._metrics.calls_waiting.add(self._pool, by=-len(jobs))
+            self._metrics.batches_running.add(self._pool)
             for job in jobs:
                 self._metrics.queuing_latency.observe((started_s - job.enqueued_s) * 1e6, self._pool)
             outcomes = run_jobs(jobs, batch.padding)
+            self._metrics.batches_running.add(self._pool, by=-1)
             self._metrics.wrapped_run_count.add()
             first = jobs[0]
             self._metrics.batch_rows.observe(sum(job.rows for job in jobs), first.model, str(first.lease.version))

@@ -9,6 +9,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, ProcessCollector
 
 from tastemaker.v1 import (
     feedback_service_pb2,
@@ -17,12 +18,21 @@ from tastemaker.v1 import (
     recommendation_service_pb2_grpc,
 )
 from tastemaker_server.attribution import AttributionSigner, load_or_make_key
+from tastemaker_server.call_log import CallLogInterceptor
+from tastemaker_server.connections import connection_options
 from tastemaker_server.error_interceptor import ErrorInterceptor
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log.opening import open_event_log
 from tastemaker_server.feedback_service import FeedbackService
 from tastemaker_server.health import HealthMonitor
 from tastemaker_server.list_freshness import ListFreshness, max_list_age_hours
+from tastemaker_server.metrics.calls import CallMetrics
+from tastemaker_server.metrics.endpoint import MetricsEndpoint
+from tastemaker_server.metrics.feedback import FeedbackMetrics
+from tastemaker_server.metrics.loop_delay import LoopDelayMetrics
+from tastemaker_server.metrics.models import ModelMetrics
+from tastemaker_server.metrics.pages import PageMetrics
+from tastemaker_server.metrics.stores import StoreMetrics, names_of_lists
 from tastemaker_server.model_client import ModelClient, ServedModel
 from tastemaker_server.online_store.factory import open_online_store
 from tastemaker_server.projector import Projector
@@ -61,22 +71,39 @@ class Front:
             online_store=self._online_store,
             poll_seconds=_OWN_LOG_POLL_SECONDS if settings.stores.event_log == "sqlite" else _SHARED_LOG_POLL_SECONDS,
         )
-        self._model_client = ModelClient(settings.model_server.address)
+        registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._endpoint = MetricsEndpoint(address=settings.metrics.address, registry=registry)
+        self._store_metrics = StoreMetrics(
+            registry=registry,
+            event_log=self._event_log,
+            online_store=self._online_store,
+            projector=self._projector,
+            list_names=names_of_lists(settings.surfaces),
+            now_micros=_now_micros,
+        )
+        self._loop_delay = LoopDelayMetrics(registry=registry, monotonic=time.monotonic)
+        models = {
+            ServedModel(surface.model, surface.version_label or "")
+            for surface in settings.surfaces.values()
+            if surface.model is not None
+        }
+        self._model_client = ModelClient(
+            settings.model_server.address,
+            metrics=ModelMetrics(registry=registry, models={model.name for model in models}),
+        )
         self._health = HealthMonitor(
             event_log=self._event_log,
             online_store=self._online_store,
             projector=self._projector,
             model_client=self._model_client,
-            models={
-                ServedModel(surface.model, surface.version_label or "")
-                for surface in settings.surfaces.values()
-                if surface.model is not None
-            },
+            models=models,
             list_freshness=ListFreshness(
                 online_store=self._online_store,
                 max_age_hours=max_list_age_hours(settings.surfaces),
                 now_micros=_now_micros,
             ),
+            registry=registry,
         )
         recommender = Recommender(
             tiers=[
@@ -85,6 +112,7 @@ class Front:
                 PopularTier(online_store=self._online_store, monotonic=time.monotonic),
             ],
             online_store=self._online_store,
+            metrics=PageMetrics(registry=registry, surfaces=settings.surfaces),
             monotonic=time.monotonic,
             now_micros=_now_micros,
         )
@@ -94,12 +122,18 @@ class Front:
         feedback_service = FeedbackService(
             event_log=self._event_log,
             projector=self._projector,
+            metrics=FeedbackMetrics(registry=registry),
             settings=settings.feedback,
             signer=signer,
             now_micros=_now_micros,
         )
         self._server = grpc.aio.server(
-            interceptors=[ErrorInterceptor()], options=[("grpc.so_reuseport", int(settings.server.reuse_port))]
+            interceptors=[
+                CallMetrics(registry=registry, monotonic=time.monotonic),
+                CallLogInterceptor(slow_call_milliseconds=settings.logging.slow_call_milliseconds),
+                ErrorInterceptor(),
+            ],
+            options=[("grpc.so_reuseport", int(settings.server.reuse_port)), *connection_options(settings.server)],
         )
         recommendation_service_pb2_grpc.add_RecommendationServiceServicer_to_server(recommend_service, self._server)
         feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback_service, self._server)
@@ -118,7 +152,7 @@ class Front:
         """Listens, catches up with the event log, and turns health to SERVING. Returns the port.
 
         Raises:
-            SettingsError: The address cannot be listened on.
+            SettingsError: An address cannot be listened on.
             StoreUnavailableError: A store cannot be read or written.
         """
         address = self._settings.server.address
@@ -127,17 +161,21 @@ class Front:
         except RuntimeError as error:
             problem = "the port is taken or the host is not this machine's; stop the other process or choose another"
             raise SettingsError([f"server.address: cannot listen on {address}: {problem}"]) from error
+        self._endpoint.start()
         await self._health.start()
         await self._server.start()
         try:
             await self._projector.catch_up()
         except StoreUnavailableError:
             await self._server.stop(0)
+            await self._endpoint.stop()
             await self._model_client.close()
             await self._event_log.close()
             await self._online_store.close()
             raise
         self._projector.start()
+        self._store_metrics.start()
+        self._loop_delay.start()
         await self._health.watch()
         return port
 
@@ -147,10 +185,13 @@ class Front:
         await asyncio.sleep(self._settings.server.drain_delay_seconds)
         await self._health.servicer.end_watches()
         await self._server.stop(self._settings.server.drain_grace_seconds)
+        await self._loop_delay.stop()
+        await self._store_metrics.stop()
         await self._projector.stop()
         await self._model_client.close()
         await self._event_log.close()
         await self._online_store.close()
+        await self._endpoint.stop()
 
 
 async def serve(settings: Settings) -> None:

@@ -17,14 +17,15 @@ def parse_arguments(arguments: Sequence[str] | None, commands: Sequence[Command]
     """Parses the command line; ends the process with status 2 where it is wrong.
 
     Returns:
-        `config`, `check_config`, `log_level`; `run`, the command's function, or None to serve; what the command takes.
+        `config`, `check_config`; `log_level`, None where it is not given; `run`, the command's function, or None to
+        serve; what the command takes.
     """
     parser = argparse.ArgumentParser(
         prog="tastemaker-server",
         description="The front of Tastemaker: answers Recommend and Feedback over gRPC. Without a command it serves.",
         epilog=f"Environment variables {ENVIRONMENT_PREFIX}SECTION__KEY override the file.",
     )
-    parser.set_defaults(run=None, config=None, log_level="INFO")
+    parser.set_defaults(run=None, config=None, log_level=None)
     _add_shared(parser)
     parser.add_argument("--check-config", action="store_true", help="check the settings, print them, and end")
     parser.add_argument("--version", action="version", version=f"%(prog)s {metadata.version('tastemaker')}")
@@ -46,4 +47,6 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="settings, a TOML file (default: built-in settings)",
     )
-    parser.add_argument("--log-level", default=argparse.SUPPRESS, choices=_LOG_LEVELS)
+    parser.add_argument(
+        "--log-level", default=argparse.SUPPRESS, choices=_LOG_LEVELS, help="default: the setting logging.level"
+    )

@@ -13,6 +13,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tastemaker.v1 import error_reason_pb2
+from tastemaker_server.call import REQUEST_ID_KEY, current_call, metadata_value
 from tastemaker_server.errors import FrontError
 
 __all__ = ["ERROR_DOMAIN", "ErrorInterceptor"]
@@ -53,13 +54,16 @@ def _with_status(behaviour: Callable[..., Awaitable[Any]], method: str) -> Calla
         try:
             return await behaviour(request, context)
         except FrontError as error:
-            if error.retry_delay_seconds is not None:
-                _log.warning("%s: %s", method, error)
+            found = current_call()
+            found.reason = _reason(error.reason)
+            if error.retry_delay_seconds is not None:  # it is about us; the others may quote what the caller sent
+                found.detail = str(error)
             await _abort(context, error.code, str(error), _details(error))
         except grpc.aio.AbortError:
             raise
         except Exception:
             incident_id = secrets.token_hex(4)
+            current_call().reason = _reason(error_reason_pb2.ERROR_REASON_INTERNAL)
             _log.exception("%s failed, incident %s", method, incident_id)
             info = _error_info(error_reason_pb2.ERROR_REASON_INTERNAL, {"incident_id": incident_id})
             await _abort(context, grpc.StatusCode.INTERNAL, f"a defect of ours; incident {incident_id}", [info])
@@ -70,11 +74,15 @@ def _with_status(behaviour: Callable[..., Awaitable[Any]], method: str) -> Calla
 async def _abort(context: Any, code: grpc.StatusCode, message: str, details: list[Any]) -> None:
     message = message[:_MAX_MESSAGE_CHARACTERS]
     status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message)
-    for detail in details:
+    request_id = current_call().request_id
+    for detail in (*details, error_details_pb2.RequestInfo(request_id=request_id)):
         packed = any_pb2.Any()
         packed.Pack(detail)
         status.details.append(packed)
-    trailers = (("grpc-status-details-bin", status.SerializeToString()),)
+    trailers = (
+        ("grpc-status-details-bin", status.SerializeToString()),
+        (REQUEST_ID_KEY, metadata_value(request_id)),
+    )
     await context.abort(code, message, trailing_metadata=trailers)
 
 
@@ -96,5 +104,8 @@ def _details(error: FrontError) -> list[Any]:
 
 
 def _error_info(reason: error_reason_pb2.ErrorReason, metadata: dict[str, str]) -> Any:
-    name = error_reason_pb2.ErrorReason.Name(reason).removeprefix(_PREFIX)
-    return error_details_pb2.ErrorInfo(reason=name, domain=ERROR_DOMAIN, metadata=metadata)
+    return error_details_pb2.ErrorInfo(reason=_reason(reason), domain=ERROR_DOMAIN, metadata=metadata)
+
+
+def _reason(reason: error_reason_pb2.ErrorReason) -> str:
+    return error_reason_pb2.ErrorReason.Name(reason).removeprefix(_PREFIX)

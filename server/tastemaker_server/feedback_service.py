@@ -6,7 +6,9 @@ from typing import Any
 from tastemaker.v1 import feedback_service_pb2 as pb
 from tastemaker.v1 import feedback_service_pb2_grpc as pb_grpc
 from tastemaker_server.attribution import AttributionSigner
+from tastemaker_server.errors import EventIdReusedError, InvalidFieldsError
 from tastemaker_server.event_log import EventLog
+from tastemaker_server.metrics.feedback import FeedbackMetrics
 from tastemaker_server.projector import Projector
 from tastemaker_server.settings import FeedbackSettings
 from tastemaker_server.validation import MAX_ID_BYTES, MAX_KEY_BYTES, Violations
@@ -27,18 +29,27 @@ class FeedbackService(pb_grpc.FeedbackServiceServicer):
         *,
         event_log: EventLog,
         projector: Projector,
+        metrics: FeedbackMetrics,
         settings: FeedbackSettings,
         signer: AttributionSigner,
         now_micros: Callable[[], int],
     ) -> None:
         self._event_log = event_log
         self._projector = projector
+        self._metrics = metrics
         self._settings = settings
         self._signer = signer
         self._now_micros = now_micros
 
     async def Feedback(self, request: pb.FeedbackRequest, context: Any) -> pb.FeedbackResponse:  # noqa: ARG002, N802  # gRPC's form
         """See the .proto file."""
+        try:
+            return await self._store(request)
+        except (EventIdReusedError, InvalidFieldsError):
+            self._metrics.rejected(request.events)
+            raise
+
+    async def _store(self, request: pb.FeedbackRequest) -> pb.FeedbackResponse:
         now_micros = self._now_micros()
         violations = Violations()
         if not 1 <= len(request.events) <= MAX_EVENTS_PER_CALL:
@@ -48,6 +59,7 @@ class FeedbackService(pb_grpc.FeedbackServiceServicer):
                 self._check(violations, f"events[{index}]", event, now_micros)
         violations.raise_if_any()
         appended = await self._event_log.append(request.events, now_micros)
+        self._metrics.stored(request.events, appended)
         # Duplicates too: a first try may have been stored and then cut off before it was applied.
         await self._projector.wait_until_applied(max(event.position for event in appended))
         accepted = sum(event.is_new for event in appended)

@@ -63,6 +63,8 @@ class GroupCommit(Generic[_RequestT]):
         self._commit = commit
         self._end = end
         self._max_requests = max_requests
+        self.waiting = 0
+        """How many requests were submitted and are not finished."""
         self._queue: queue.SimpleQueue[Pending[_RequestT] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -71,7 +73,11 @@ class GroupCommit(Generic[_RequestT]):
         """Queues a request, and returns or raises what it was finished with."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._queue.put(Pending(request, future))
-        return await future
+        self.waiting += 1
+        try:
+            return await future
+        finally:
+            self.waiting -= 1
 
     async def close(self) -> None:
         """Stores what is queued, and ends the thread."""

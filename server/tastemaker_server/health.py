@@ -20,6 +20,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 
 import grpc
+from prometheus_client import CollectorRegistry, Gauge
 
 from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.event_log import EventLog
@@ -49,6 +50,7 @@ class HealthMonitor:
         model_client: ModelClient,
         models: Iterable[ServedModel],
         list_freshness: ListFreshness,
+        registry: CollectorRegistry,
     ) -> None:
         self.servicer = HealthServicer()
         """To be registered with the server."""
@@ -60,6 +62,12 @@ class HealthMonitor:
         self._list_freshness = list_freshness
         self._shown: dict[str, bool] = {}
         self._model_problems: dict[ServedModel, grpc.StatusCode | None] = {}
+        self._gauge = Gauge(
+            "tastemaker_front_health",
+            "1 where health shows SERVING; the whole process is `front`.",
+            ("component",),
+            registry=registry,
+        )
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -81,6 +89,8 @@ class HealthMonitor:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self.servicer.drain()
+        for name in self._shown:
+            self._gauge.labels(name or "front").set(0)
 
     async def _run(self) -> None:
         while True:
@@ -140,6 +150,7 @@ class HealthMonitor:
         if name in self._shown:
             _log.info("health of %s: %s", name or "the front", "SERVING" if serving else "NOT_SERVING")
         self._shown[name] = serving
+        self._gauge.labels(name or "front").set(serving)
         await self.servicer.set(name, serving=serving)
 
 

@@ -1,7 +1,6 @@
 """The command `tastemaker-server`."""
 
 import asyncio
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,8 @@ from tastemaker_server.app import serve
 from tastemaker_server.arguments import parse_arguments
 from tastemaker_server.commands import load_commands
 from tastemaker_server.errors import CommandError, SettingsError, StoreUnavailableError
-from tastemaker_server.settings_loader import load_settings
+from tastemaker_server.process_log import set_up_log, tell_error
+from tastemaker_server.settings_loader import load_logging_settings, load_settings
 
 __all__ = ["main"]
 
@@ -24,9 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 is a clean end, 1 a front that cannot start or a command that cannot do its work, 2 bad settings or arguments.
     """
     options = parse_arguments(arguments, load_commands())
-    logging.basicConfig(
-        level=options.log_level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logging_settings = load_logging_settings(options.config, os.environ)
+    set_up_log(logging_settings, level=options.log_level)
     try:
         settings = load_settings(options.config, os.environ)
         if options.check_config:
@@ -37,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             asyncio.run(serve(settings))
     except SettingsError as error:
         for problem in error.problems:
-            print(f"error: {problem}", file=sys.stderr)
+            tell_error(problem, logging_settings)
         return _EXIT_BAD_SETTINGS
     except (CommandError, StoreUnavailableError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(str(error), logging_settings)
         return _EXIT_CANNOT
     return 0
 

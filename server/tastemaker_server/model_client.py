@@ -5,12 +5,15 @@ surface's history length, E the next power of two, and `k` has one value per row
 can concatenate.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import grpc
 
 from tastemaker.tfserving.v1 import model_metadata_pb2, predict_pb2, tensor_pb2
+from tastemaker_server.call import REQUEST_ID_KEY, logged_request_id, metadata_value
+from tastemaker_server.metrics.models import BROKEN_ANSWER, ModelMetrics
 
 __all__ = ["ModelClient", "ModelUnavailableError", "RankedItems", "ServedModel"]
 
@@ -57,7 +60,7 @@ class RankedItems:
 class ModelClient:
     """One channel to the model server, shared by all calls."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, metrics: ModelMetrics) -> None:
         """Connects lazily to `address`, host:port, and again by itself, at most 2 s after the server came back.
 
         Calls are spread over all hosts that the name resolves to.
@@ -71,6 +74,7 @@ class ModelClient:
             # A name may stand for several model servers (a headless Service): calls go to all of them in turn.
             ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
         ]
+        self._metrics = metrics
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._predict = self._channel.unary_unary(
             "/tensorflow.serving.PredictionService/Predict",
@@ -93,7 +97,7 @@ class ModelClient:
         k: int,
         timeout_seconds: float,
     ) -> RankedItems:
-        """Calls the model's `recommend` signature for one user.
+        """Calls the model's `recommend` signature for one user, under the request id of the call being answered.
 
         Args:
             model: Which.
@@ -108,11 +112,20 @@ class ModelClient:
                 answer that does not keep the contract.
         """
         request = recommend_request(model, history=history, history_length=history_length, exclude=exclude, k=k)
+        request_id = logged_request_id()
+        metadata = ((REQUEST_ID_KEY, metadata_value(request_id)),) if request_id else None
+        began = time.monotonic()
         try:
-            response = await self._predict(request, timeout=timeout_seconds)
+            response = await self._predict(request, timeout=timeout_seconds, metadata=metadata)
+            ranked = _ranked_items(model, response)
         except grpc.aio.AioRpcError as error:
+            self._metrics.failed(model.name, error.code().name, time.monotonic() - began)
             raise _unavailable(model, error) from error
-        return _ranked_items(model, response)
+        except ModelUnavailableError:
+            self._metrics.failed(model.name, BROKEN_ANSWER, time.monotonic() - began)
+            raise
+        self._metrics.answered(model.name, response.model_spec.version.value, time.monotonic() - began)
+        return ranked
 
     async def check(self, model: ServedModel, timeout_seconds: float) -> None:
         """Asks the model server whether a call of `model` would find a version.

@@ -43,6 +43,11 @@ class Projector:
         self._task: asyncio.Task[None] | None = None
         self._failure: StoreUnavailableError | None = None
 
+    @property
+    def applied_position(self) -> int:
+        """The position of the log up to which the store is known to be."""
+        return self._applied
+
     async def catch_up(self) -> int:
         """Applies all that the log holds beyond the store, and returns the position reached."""
         before = self._applied = await self._online_store.applied_position()

@@ -1,6 +1,5 @@
 """`RecommendationService`: checks the request, asks the recommender, signs the answer."""
 
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from tastemaker.artefacts.v1.state_pb2 import Attribution
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker.v1 import recommendation_service_pb2_grpc as pb_grpc
 from tastemaker_server.attribution import AttributionSigner
+from tastemaker_server.call import current_call
 from tastemaker_server.errors import UnknownSurfaceError
 from tastemaker_server.recommender import Recommender
 from tastemaker_server.settings import SurfaceSettings
@@ -43,10 +43,14 @@ class RecommendService(pb_grpc.RecommendationServiceServicer):
         if request.max_results < 0:
             violations.add("max_results", f"is {request.max_results}; send 0 for the surface's default, or more")
         violations.raise_if_any()
+        call = current_call()
+        if request.request_id:  # before the metadata's: a proxy on the way may have set that one
+            call.request_id = request.request_id
         surface = self._surfaces.get(request.surface)
         if surface is None:
             raise UnknownSurfaceError(request.surface, list(self._surfaces))
 
+        call.surface = request.surface
         seconds_left = context.time_remaining()
         if seconds_left is None:
             seconds_left = surface.default_deadline_milliseconds / 1000
@@ -59,7 +63,8 @@ class RecommendService(pb_grpc.RecommendationServiceServicer):
             item_id=request.item_id,
             segment=request.segment,
         )
-        response.request_id = request.request_id or uuid.uuid4().hex
+        call.tier = response.tier
+        response.request_id = call.request_id
         response.attribution_token = self._signer.sign(
             Attribution(
                 request_id=response.request_id,

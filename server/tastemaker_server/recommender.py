@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker_server.errors import StoreUnavailableError
+from tastemaker_server.metrics.pages import PageMetrics
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import SurfaceSettings, TierName
 from tastemaker_server.tiers import Query, Tier
+from tastemaker_server.tiers.precomputed import list_keys
 
 __all__ = ["Recommender"]
 
@@ -29,12 +31,22 @@ class Recommender:
         *,
         tiers: Iterable[Tier],
         online_store: OnlineStore,
+        metrics: PageMetrics,
         monotonic: Callable[[], float],
         now_micros: Callable[[], int],
     ) -> None:
-        """Takes one tier of each name, the store with users' states, the clock of deadlines, and the time of day."""
+        """Takes the parts.
+
+        Args:
+            tiers: One of each name.
+            online_store: Has users' states.
+            metrics: Where pages are counted.
+            monotonic: The clock of deadlines, seconds.
+            now_micros: The time of day.
+        """
         self._tiers: Mapping[TierName, Tier] = {tier.name: tier for tier in tiers}
         self._online_store = online_store
+        self._metrics = metrics
         self._monotonic = monotonic
         self._now_micros = now_micros
 
@@ -63,21 +75,36 @@ class Recommender:
         Raises:
             StoreUnavailableError: The user's state or list cannot be read, or not within the caller's deadline.
         """
-        deadline = self._monotonic() + seconds_left
+        began = self._monotonic()
+        deadline = began + seconds_left
         if not self._online_store.is_remote:  # then no read waits, and a time limit would cost for nothing
-            state = await self._online_store.user_state(user_id)
-            query = Query(user_id, surface_name, surface, state, item_id, segment, deadline)
-            return await self._fill(query, max_results)
+            query = await self._read(user_id, surface_name, surface, item_id, segment, deadline)
+            response = await self._fill(query, max_results)
+            self._metrics.count(surface_name, response, self._monotonic() - began)
+            return response
         end = asyncio.get_running_loop().time() + seconds_left
         first_margin = min(_FIRST_READ_MARGIN_SECONDS, _FIRST_READ_MARGIN_SHARE * seconds_left)
         try:
             async with asyncio.timeout_at(end - first_margin) as limit:
-                state = await self._online_store.user_state(user_id)
+                query = await self._read(user_id, surface_name, surface, item_id, segment, deadline)
                 limit.reschedule(end - min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000))
-                query = Query(user_id, surface_name, surface, state, item_id, segment, deadline)
-                return await self._fill(query, max_results)
+                response = await self._fill(query, max_results)
         except TimeoutError as error:  # models have a limit of their own: it was the store
             raise StoreUnavailableError("online_store", "no answer within the caller's deadline") from error
+        self._metrics.count(surface_name, response, self._monotonic() - began)
+        return response
+
+    async def _read(
+        self, user_id: str, surface_name: str, surface: SurfaceSettings, item_id: str, segment: str, deadline: float
+    ) -> Query:
+        """Reads what is known of the user, and with it the list where the first tier will want it."""
+        if surface.tiers[0] is TierName.PRECOMPUTED:
+            state, found = await self._online_store.user_state_and_list(
+                user_id, surface.lists or surface_name, list_keys(user_id, item_id)
+            )
+            return Query(user_id, surface_name, surface, state, item_id, segment, deadline, found)
+        state = await self._online_store.user_state(user_id)
+        return Query(user_id, surface_name, surface, state, item_id, segment, deadline)
 
     async def _fill(self, query: Query, max_results: int) -> pb.RecommendResponse:
         state, surface = query.state, query.surface
@@ -85,33 +112,35 @@ class Recommender:
         if query.item_id:
             excluded[query.item_id] = None
         response = pb.RecommendResponse(tier=pb.TIER_POPULAR)
-        items = response.items
+        add_item, add_report = response.items.add, response.tier_reports.add
+        missing = max_results
         for name in surface.tiers:
-            tier = self._tiers[name]
-            report = response.tier_reports.add(tier=name.number)
-            before = len(items)
-            if before == max_results:
-                report.outcome = pb.TIER_OUTCOME_NOT_NEEDED
+            tier, number = self._tiers[name], name.number
+            if not missing:
+                add_report(tier=number, outcome=pb.TIER_OUTCOME_NOT_NEEDED)
                 continue
-            answer = await tier.rank(query, wanted=max_results - before, excluded=excluded)
+            report = add_report(tier=number)
+            before = missing
+            answer = await tier.rank(query, wanted=missing, excluded=excluded)
             reason = tier.item_reason if answer.item_reason is None else answer.item_reason
             for item_id, score in zip(answer.item_ids, answer.scores, strict=True):
                 if item_id in excluded:
                     continue
                 excluded[item_id] = None
-                items.add(item_id=item_id, score=score, tier=name.number, reason=reason)
-                if len(items) == max_results:
+                add_item(item_id=item_id, score=score, tier=number, reason=reason)
+                missing -= 1
+                if not missing:
                     break
             if answer.generation is not None:
                 report.list_generation = answer.generation.generation
                 age_micros = self._now_micros() - answer.generation.created_time_micros
                 report.list_age.seconds, micros = divmod(max(0, age_micros), 1_000_000)
                 report.list_age.nanos = micros * 1000
-            report.item_count = len(items) - before
-            if report.item_count:
+            if missing < before:
+                report.item_count = before - missing
                 report.outcome = pb.TIER_OUTCOME_USED
+                if before == max_results:
+                    response.tier = number
             else:
                 report.outcome = pb.TIER_OUTCOME_EMPTY if answer.item_ids else answer.outcome
-        if items:
-            response.tier = items[0].tier
         return response

@@ -5,7 +5,7 @@ Everything is frozen and typed; times and sizes have their unit in the name; key
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,8 @@ from tastemaker_server.store_urls import REDIS_URL_PATTERN, mask_passwords
 __all__ = [
     "EventTypeName",
     "FeedbackSettings",
+    "LoggingSettings",
+    "MetricsSettings",
     "ModelServerSettings",
     "ServerSettings",
     "Settings",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _Address = Annotated[str, StringConstraints(pattern=r"^(\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5}$")]
+_AddressOrNone = Annotated[str, StringConstraints(pattern=r"^((\[[0-9a-fA-F:]+\]|[^\s:\[\]]+):\d{1,5})?$")]
 _OnlineStore = Annotated[
     str,
     StringConstraints(pattern=f"^(sqlite|{REDIS_URL_PATTERN})$"),
@@ -50,10 +53,9 @@ class TierName(Enum):
     PRECOMPUTED = "PRECOMPUTED"
     POPULAR = "POPULAR"
 
-    @property
-    def number(self) -> int:
+    def __init__(self, name: str) -> None:
+        self.number: recommendation_service_pb2.Tier = getattr(recommendation_service_pb2, f"TIER_{name}")
         """The number of the tier in the API."""
-        return recommendation_service_pb2.Tier.Value(f"TIER_{self.value}")
 
 
 class EventTypeName(Enum):
@@ -87,8 +89,20 @@ class ServerSettings(_Section):
     """After SIGTERM: how long to go on serving with health NOT_SERVING, so that load balancers turn away first."""
     drain_grace_seconds: float = Field(default=10.0, ge=0, le=300)
     """After that: how long calls in flight may take to finish before they are cut off."""
+    max_connection_age_seconds: float = Field(default=300.0, gt=0, le=86_400)
+    """How long a client may keep a connection, give or take a tenth; then it opens another, and finds fronts that were
+    added since."""
+    max_connection_age_grace_seconds: float = Field(default=60.0, gt=0, le=86_400)
+    """After that: how long the calls that are on it may take to finish before they are cut off."""
     reuse_port: bool = False
     """True lets several fronts share one port (SO_REUSEPORT); false makes a taken port an error."""
+
+
+class MetricsSettings(_Section):
+    """`[metrics]`: what Prometheus reads."""
+
+    address: _AddressOrNone = ""
+    """Where to listen for Prometheus, as host:port, HTTP. Port 0 takes a free one and logs it. Empty: nowhere."""
 
 
 class StoresSettings(_Section):
@@ -149,6 +163,17 @@ class FeedbackSettings(_Section):
         if self.min_rating > self.max_rating:
             raise ValueError(f"min_rating {self.min_rating} is above max_rating {self.max_rating}; swap them")
         return self
+
+
+class LoggingSettings(_Section):
+    """`[logging]`: what the process writes to stderr."""
+
+    format: Literal["text", "json"] = "text"
+    """`text`: lines for people. `json`: an object each, for machines."""
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The lowest level that is written; `--log-level` comes before it. DEBUG has a line for every call."""
+    slow_call_milliseconds: int = Field(default=500, ge=1, le=600_000)
+    """A call that takes longer has a line at INFO, though it went well."""
 
 
 class StateSettings(_Section):
@@ -217,6 +242,8 @@ class Settings(_Section):
 
     server: ServerSettings = ServerSettings()
     """The process itself."""
+    metrics: MetricsSettings = MetricsSettings()
+    """What Prometheus reads."""
     stores: StoresSettings = StoresSettings()
     """Where events and state are kept."""
     model_server: ModelServerSettings = ModelServerSettings()
@@ -225,5 +252,7 @@ class Settings(_Section):
     """Which events are good and what they mean."""
     state: StateSettings = StateSettings()
     """How much is kept of each user."""
+    logging: LoggingSettings = LoggingSettings()
+    """What the process writes to stderr."""
     surfaces: dict[_Name, SurfaceSettings] = Field(default={"home": SurfaceSettings(model="rnn")}, min_length=1)
     """The places where lists are shown, by name."""

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from tastemaker_server.errors import SettingsError
-from tastemaker_server.settings import Settings, SurfaceSettings
+from tastemaker_server.settings import LoggingSettings, Settings, SurfaceSettings
 from tastemaker_server.store_urls import mask_passwords
 
-__all__ = ["ENVIRONMENT_PREFIX", "load_settings"]
+__all__ = ["ENVIRONMENT_PREFIX", "load_logging_settings", "load_settings"]
 
 ENVIRONMENT_PREFIX = "TASTEMAKER_FRONT_"
 
@@ -48,6 +48,30 @@ def load_settings(config_file: Path | None, environment: Mapping[str, str]) -> S
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def load_logging_settings(config_file: Path | None, environment: Mapping[str, str]) -> LoggingSettings:
+    """Reads `[logging]` alone: what is wrong with the other settings has to be said in the form that it asks for.
+
+    Args:
+        config_file: As `load_settings` takes it.
+        environment: As `load_settings` takes it.
+
+    Returns:
+        The defaults where the section itself is wrong; `load_settings` then says how.
+    """
+    try:
+        values = _read_file(config_file) if config_file is not None else {}
+    except SettingsError:
+        values = {}
+    prefix = f"{ENVIRONMENT_PREFIX}LOGGING__"
+    for name, text in environment.items():
+        if name.startswith(prefix):
+            _override(values, ("logging", name.removeprefix(prefix).lower()), name, text)
+    try:
+        return LoggingSettings.model_validate(values.get("logging", {}))
+    except ValidationError:
+        return LoggingSettings()
 
 
 def _read_file(path: Path) -> dict[str, Any]:

@@ -74,6 +74,11 @@ class SqliteWriter:
         result: _T = await self._commits.submit(job)
         return result
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs were submitted and are not finished."""
+        return self._commits.waiting
+
     async def close(self) -> None:
         """Finishes the jobs at hand and closes the file."""
         await self._commits.close()

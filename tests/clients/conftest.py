@@ -67,6 +67,8 @@ class Peer(
     """Every request that arrived, retries too."""
     seconds_left: list[float] = field(default_factory=list)
     """What was left of the deadline of each."""
+    request_ids: list[Any] = field(default_factory=list)
+    """The id in the metadata of each."""
 
     def Recommend(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 -- the API's name
         return self._answer(request, context) or recommendation_service_pb2.RecommendResponse(
@@ -94,6 +96,7 @@ class Peer(
     def _answer(self, request: Any, context: grpc.ServicerContext) -> Message | None:
         self.requests.append(request)
         self.seconds_left.append(context.time_remaining())
+        self.request_ids.append(dict(context.invocation_metadata()).get("x-request-id"))
         answer = self.answers.popleft() if self.answers else None
         if isinstance(answer, Message):
             return answer

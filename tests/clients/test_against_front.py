@@ -169,3 +169,12 @@ def test_a_file_that_the_server_refuses_names_the_line(
 
     assert main(["import-events", str(file)]) == 1
     assert "  line 3: rating: " in capsys.readouterr().err
+
+
+def test_errors_of_a_front_name_the_callers_request_id(front: Any) -> None:
+    with Client(front.address) as client:
+        with pytest.raises(UnknownSurfaceError) as unknown:
+            client.recommend("42", "nowhere", request_id="shelf 3", timeout_seconds=TIMEOUT_SECONDS)
+        with pytest.raises(InvalidRequestError) as invalid:
+            client.feedback(consumed("", "50"), request_id="fb-1", timeout_seconds=TIMEOUT_SECONDS)
+    assert (unknown.value.request_id, invalid.value.request_id) == ("shelf 3", "fb-1")

@@ -203,6 +203,7 @@ def test_a_lost_store_says_when_to_try_again(run: Run, peer: Any, refusal: Any) 
     assert outcome.error_lines == [
         "error: event_log is unavailable",
         "  try again in 0.5 s",
+        f"  request id, for the server's logs: {peer.request_ids[-1]}",
         "  if it was stored nevertheless, sending it again does no harm with: --event-id mine",
     ]
 
@@ -223,7 +224,11 @@ def test_a_defect_names_what_to_look_for(run: Run, peer: Any, refusal: Any) -> N
     outcome = run(*ASK)
 
     assert outcome.status == 1
-    assert outcome.error_lines == ["error: a defect of ours", "  the server's logs have more: look for 0b9e6c2e"]
+    assert outcome.error_lines == [
+        "error: a defect of ours",
+        "  the server's logs have more: look for 0b9e6c2e",
+        f"  request id, for the server's logs: {peer.request_ids[-1]}",
+    ]
 
 
 @pytest.mark.parametrize(

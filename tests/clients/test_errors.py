@@ -45,13 +45,13 @@ async def test_unavailable_is_tried_four_times(client: Any, peer: Any, refusal: 
     peer.answers += [refusal(grpc.StatusCode.UNAVAILABLE, "event_log is unavailable", details)] * 10
 
     with pytest.raises(UnavailableError) as caught:
-        await client.feedback([EVENT])
+        await client.feedback([EVENT], request_id="r-1")
 
     assert len(peer.requests) == 4
     assert caught.value.reason == "STORE_UNAVAILABLE"
     assert caught.value.metadata == {"store": "event_log"}
     assert caught.value.retry_delay_seconds == 0.5
-    assert str(caught.value) == "STORE_UNAVAILABLE: event_log is unavailable"
+    assert str(caught.value) == "STORE_UNAVAILABLE: event_log is unavailable [request r-1]"
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name not in ("OK", "UNAVAILABLE")])
@@ -69,7 +69,7 @@ async def test_invalid_fields_are_all_listed(client: Any, peer: Any, refused_fie
     peer.answers.append(refused_fields)
 
     with pytest.raises(InvalidRequestError) as caught:
-        await client.feedback([EVENT])
+        await client.feedback([EVENT], request_id="r-1")
 
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.field_count == 2
@@ -78,7 +78,7 @@ async def test_invalid_fields_are_all_listed(client: Any, peer: Any, refused_fie
         FieldViolation("events[1].item_id", "is empty; send 1 to 256 bytes of UTF-8"),
     )
     assert str(caught.value).splitlines() == [
-        "INVALID_FIELDS: 2 wrong",
+        "INVALID_FIELDS: 2 wrong [request r-1]",
         "  events[1].rating: is 9; send 0.5 to 5",
         "  events[1].item_id: is empty; send 1 to 256 bytes of UTF-8",
     ]
@@ -140,12 +140,12 @@ async def test_an_answer_without_details_goes_by_its_code(
     peer.answers.append(refusal(code, "says the proxy"))
 
     with pytest.raises(TastemakerError) as caught:
-        await client.recommend("42", "home")
+        await client.recommend("42", "home", request_id="r-1")
 
     assert type(caught.value) is kind
     assert caught.value.reason == ""
     assert not caught.value.metadata
-    assert str(caught.value) == f"{code.name}: says the proxy"
+    assert str(caught.value) == f"{code.name}: says the proxy [request r-1]"
 
 
 @pytest.mark.parametrize("trailer", [b"\xff\xff\xff", b"\x08\x05\x12\x05other", b""])

@@ -3,7 +3,6 @@
 import ast
 import doctest
 import importlib
-import json
 import pkgutil
 import subprocess
 import sys
@@ -16,7 +15,6 @@ import pytest
 import tastemaker_client
 from tastemaker.v1 import feedback_service_pb2, recommendation_service_pb2
 from tastemaker_client import EventType, ItemReason, Tier, TierOutcome
-from tastemaker_client.channel import channel_options
 
 MODULES = [
     "tastemaker_client",
@@ -86,10 +84,3 @@ def test_enums_have_the_words_of_the_contract(ours: Any, proto: Any, prefix: str
         words -= {"UNSPECIFIED"}  # not allowed in a request
 
     assert {member.value for member in ours} == words
-
-
-def test_only_unavailable_is_retried_by_the_service_config() -> None:
-    config = json.loads(str(dict(channel_options({}))["grpc.service_config"]))
-
-    codes = [method["retryPolicy"]["retryableStatusCodes"] for method in config["methodConfig"]]
-    assert codes == [["UNAVAILABLE"]]

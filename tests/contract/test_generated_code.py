@@ -1,6 +1,5 @@
 """The generated code beside the .proto files is what the generator makes of them now; the protos are lint-clean."""
 
-import json
 import re
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from google.protobuf import descriptor_pb2
 
 from tastemaker.v1 import (
     error_reason_pb2,
-    feedback_service_pb2,
     feedback_service_pb2_grpc,
     recommendation_service_pb2,
     recommendation_service_pb2_grpc,
@@ -46,17 +44,6 @@ def test_protos_are_lint_clean() -> None:
         [Path(sys.executable).parent / "buf", "lint"], cwd=_ROOT / "proto", capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stdout + run.stderr
-
-
-def test_service_config_names_services_that_exist_and_retries_only_unavailable() -> None:
-    config = json.loads((_ROOT / "proto" / "tastemaker" / "v1" / "service_config.json").read_text("utf-8"))
-    (method_config,) = config["methodConfig"]
-    services = {
-        recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name,
-        feedback_service_pb2.DESCRIPTOR.services_by_name["FeedbackService"].full_name,
-    }
-    assert {name["service"] for name in method_config["name"]} == services
-    assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
 
 
 @pytest.mark.parametrize("reason", error_reason_pb2.ErrorReason.keys())

@@ -33,6 +33,7 @@ from tastemaker_jobs.models import RECOMMENDERS
 from tastemaker_jobs.registry.serving_config import ServingConfig
 from tastemaker_modelserver.flags import parse_flags
 from tastemaker_modelserver.model_config import read_config
+from tastemaker_modelserver.process_log import read_log_settings
 from tastemaker_modelserver.server import _METRICS_PATH
 from tastemaker_modelserver.text_config import monitoring_config
 from tastemaker_server.errors import SettingsError
@@ -58,6 +59,9 @@ FOREIGN = {
     "tensorflow/serving",
 }
 """Images that others build."""
+
+LOG_VARIABLES = {"TASTEMAKER_LOG_FORMAT", "TASTEMAKER_LOG_LEVEL"}
+"""What the model server and the jobs read; the front has settings for it."""
 
 _GUIDE = ROOT / "docs" / "deploy.md"
 _VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
@@ -147,10 +151,12 @@ def test_variables_are_settings():
     unknown, seen = set(), 0
     for where, _, _, names in _containers():
         for name in names:
-            if not name.startswith(ENVIRONMENT_PREFIX):
+            if not name.startswith(ENVIRONMENT_PREFIX) and name not in LOG_VARIABLES:
                 assert not name.startswith("TASTEMAKER_"), f"{where}: {name}: nothing of ours reads it"
                 continue
             seen += 1
+            if name in LOG_VARIABLES:
+                continue
             value = (
                 "postgresql://x:y@z/d" if name.endswith("EVENT_LOG") else "redis://x:1/0" if "STORES" in name else "a:1"
             )
@@ -160,6 +166,16 @@ def test_variables_are_settings():
                 unknown.add(name)
     assert seen
     assert unknown == {entry for entry in NOT_YET if entry.startswith(ENVIRONMENT_PREFIX)}
+
+
+def test_every_image_writes_json_in_a_form_that_its_program_reads():
+    for name in ("jobs", "modelserver"):
+        log = read_log_settings(dockerfile(name).environment())
+        assert log.format == "json"
+    in_image = load_settings(DEPLOY / "docker" / "front.toml", {})
+    assert in_image.logging.format == "json"
+    for overlay in OVERLAYS:
+        assert tomllib.loads(_front_toml(overlay))["logging"]["format"] == "json"
 
 
 def _front_toml(overlay):
@@ -176,9 +192,10 @@ def test_front_listens_drains_and_asks_where_the_manifests_say(overlay, tmp_path
     settings = load_settings(config, {})
     pod = found(overlay, "Deployment", "tastemaker-front")["spec"]["template"]["spec"]
     (front,) = pod["containers"]
-    (port,) = front["ports"]
-    assert settings.server.address == f"0.0.0.0:{port['containerPort']}"
-    assert front["readinessProbe"]["grpc"]["port"] == port["containerPort"]
+    ports = {port["name"]: port["containerPort"] for port in front["ports"]}
+    assert settings.server.address == f"0.0.0.0:{ports['grpc']}"
+    assert settings.metrics.address == f"0.0.0.0:{ports['metrics']}"
+    assert front["readinessProbe"]["grpc"]["port"] == ports["grpc"]
     assert front["readinessProbe"]["grpc"]["service"] in COMPONENTS
     services = (*recommendation_service_pb2.DESCRIPTOR.services_by_name.values(),)
     services += (*feedback_service_pb2.DESCRIPTOR.services_by_name.values(),)
@@ -227,19 +244,44 @@ def test_models_config_is_read_by_the_model_server_and_by_the_jobs(tmp_path):
     assert "/models" in {mount["mountPath"] for mount in _nightly_steps()["publish"]["volumeMounts"]}
 
 
+def _scraped_by_compose(service):
+    """Path, host and port of a job of deploy/prometheus, which is called as the cluster's Service is."""
+    scrape = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
+    assert [job["job_name"] for job in scrape] == ["tastemaker-front", "tastemaker-model-server"]
+    (job,) = [job for job in scrape if job["job_name"] == service]
+    (target,) = job["static_configs"][0]["targets"]
+    host, _, port = target.partition(":")
+    return job.get("metrics_path", "/metrics"), host, int(port)
+
+
+def _scraped_in_the_cluster(service):
+    """Path of an endpoint, and the port of the pods that it means."""
+    (endpoint,) = found("prod", "ServiceMonitor", service)["spec"]["endpoints"]
+    (target,) = [
+        p["targetPort"] for p in found("prod", "Service", service)["spec"]["ports"] if p["name"] == endpoint["port"]
+    ]
+    (container,) = found("prod", "Deployment", service)["spec"]["template"]["spec"]["containers"]
+    (port,) = [p["containerPort"] for p in container["ports"] if target in (p["name"], p["containerPort"])]
+    (rule,) = found("prod", "NetworkPolicy", f"{service}-from-monitoring")["spec"]["ingress"]
+    assert [opened["port"] for opened in rule["ports"]] == [port], "Prometheus is not let in"
+    return endpoint["path"], port
+
+
 def test_metrics_are_scraped_where_the_model_server_has_them():
     config = monitoring_config(K8S / "base" / "model-server" / "monitoring.config")
     path = config.prometheus_config.path or _METRICS_PATH
-    (endpoint,) = found("prod", "ServiceMonitor", "tastemaker-model-server")["spec"]["endpoints"]
-    assert endpoint["path"] == path
-    service = found("prod", "Service", "tastemaker-model-server")
-    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
-    scrape = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
-    (job,) = scrape
-    assert job["metrics_path"] == path
-    (target,) = job["static_configs"][0]["targets"]
-    host, _, port = target.partition(":")
-    assert parse_flags(compose()["services"][host]["command"]).rest_api_port == int(port)
+    assert _scraped_in_the_cluster("tastemaker-model-server") == (path, 8501)
+    scraped, host, port = _scraped_by_compose("tastemaker-model-server")
+    assert scraped == path
+    assert parse_flags(compose()["services"][host]["command"]).rest_api_port == port
+
+
+def test_metrics_are_scraped_where_the_front_has_them(tmp_path):
+    (config := tmp_path / "front.toml").write_text(_front_toml("prod"))
+    port = int(load_settings(config, {}).metrics.address.rpartition(":")[2])
+    assert _scraped_in_the_cluster("tastemaker-front") == ("/metrics", port)
+    in_image = int(load_settings(DEPLOY / "docker" / "front.toml", {}).metrics.address.rpartition(":")[2])
+    assert _scraped_by_compose("tastemaker-front") == ("/metrics", "front", in_image)
 
 
 def _nightly_steps():
@@ -287,14 +329,15 @@ def test_images_are_ours_of_this_version_or_known():
 def test_images_expose_what_their_programs_listen_on(tmp_path):
     front = load_settings(DEPLOY / "docker" / "front.toml", {})
     file = dockerfile("front")
-    assert file.last("EXPOSE") == front.server.address.rpartition(":")[2]
+    grpc, metrics = (address.rpartition(":")[2] for address in (front.server.address, front.metrics.address))
+    assert file.last("EXPOSE") == f"{grpc} {metrics}"
     assert str(front.server.data_dir) in file.last("VOLUME")
     flags = parse_flags(dockerfile("modelserver").words("CMD"))
     assert dockerfile("modelserver").last("EXPOSE") == f"{flags.port} {flags.rest_api_port}"
     head = found("prod", "RayCluster", "tastemaker")["spec"]["headGroupSpec"]["template"]["spec"]["containers"][0]
     assert dockerfile("jobs").last("EXPOSE") == " ".join(str(port["containerPort"]) for port in head["ports"])
     ports = compose()["services"]["front"]["ports"]
-    assert ports == [f"127.0.0.1:{file.last('EXPOSE')}:{file.last('EXPOSE')}"]
+    assert ports == [f"127.0.0.1:{grpc}:{grpc}"]
 
 
 def test_policies_open_ports_that_pods_have():

@@ -24,9 +24,11 @@ _ORDINARY = {
     "openssl", "sed", "set", "sh", "wait",
 }  # fmt: skip
 """The shell's, and programs that are everybody's: what they do here is run by a test, or plain to see."""
+_RUN_ELSEWHERE = {"grpcurl", "protoc"}
+"""`tests/clients/test_documented_calls` runs these."""
 _OURS = {*PROGRAMS, "make", "pip", "python", "uv"}
-_DRAWN = re.compile(r"[│◀▶]|/<\w+>/")
-"""What only drawings and layouts of folders have."""
+_DRAWN = re.compile(r"[│◀▶]|/<\w+>/|\btastemaker_front_\w+")
+"""What only drawings, layouts of folders and queries for Prometheus have."""
 _ASSIGNMENT = re.compile(r"^\w+=\S*$")
 _ALL = [command for page in pages() for command in commands(page)]
 
@@ -43,7 +45,7 @@ def _words(command: Command) -> list[str]:
         words = words[1:]
     if "&" in words[-1:]:
         words = words[:-1]
-    return list(itertools.takewhile(lambda word: not re.match(r"^\d?[<>]", word), words))
+    return list(itertools.takewhile(lambda word: not re.match(r"^\d?[<>]|^\|$", word), words))
 
 
 def _program(words: list[str]) -> str:
@@ -120,7 +122,7 @@ def test_no_block_has_a_program_that_is_not_known_here() -> None:
         for command in _ALL
         if (program := _program(_words(command)))
         and re.fullmatch(r"[a-z][\w.-]*", program)
-        and program not in _OURS | _MARKED.keys() | _ORDINARY
+        and program not in _OURS | _MARKED.keys() | _ORDINARY | _RUN_ELSEWHERE
         and command.text not in _FILES
         and not _DRAWN.search(command.text)
     ]

@@ -96,12 +96,12 @@ def _tiers(printed: str) -> list[str]:
     return re.findall(r"^answered by (\w+):", printed, re.MULTILINE)
 
 
-def test_move_to_redis_and_postgresql(
+def test_move_to_postgresql_and_redis(
     run_page: Callable[..., str], start_redis: Callable[..., Any], postgres_url: str, tmp_path: Path
 ) -> None:
     redis = start_redis()
     printed = run_page(
-        "move-to-redis-and-postgresql.md",
+        "move-to-postgresql-and-redis.md",
         {"redis://127.0.0.1:6379/0": redis.url, "postgresql://front@127.0.0.1:5432/tastemaker": postgres_url},
     )
     assert _tiers(printed) == ["POPULAR"]

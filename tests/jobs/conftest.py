@@ -2,15 +2,19 @@
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.servers.prometheus import Scrape, scrape
 
 from tastemaker_jobs import environment
+from tastemaker_jobs.cli import main
 from tastemaker_jobs.commands.fetch import obtain
 from tastemaker_jobs.data.fetching import Dataset
 from tastemaker_jobs.errors import DatasetUnavailableError
+from tastemaker_jobs.job_metrics import JobMetrics
 from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
 
 environment.quiet_libraries()  # before any test imports TensorFlow
@@ -57,3 +61,22 @@ def processes() -> Iterator[list[subprocess.Popen[str]]]:
 def child_environment() -> dict[str, str]:
     """For child processes: this one's environment without what changes where Ray or the data come from."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "TASTEMAKER_"))}
+
+
+@pytest.fixture
+def scraped_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, list[str]], list[Scrape]]:
+    """Runs a command, and scrapes it over HTTP right after each call of a listener, while it goes on."""
+
+    def run(url: str, listener: str, argv: list[str]) -> list[Scrape]:
+        seen: list[Scrape] = []
+        listens = getattr(JobMetrics, listener)
+
+        def listen_and_scrape(self: JobMetrics, *given: Any) -> None:
+            listens(self, *given)
+            seen.append(scrape(url))
+
+        monkeypatch.setattr(JobMetrics, listener, listen_and_scrape)
+        assert main(argv) == 0
+        return seen
+
+    return run

@@ -268,6 +268,38 @@ def test_a_model_that_lists_what_was_excluded_is_found_out(tmp_path, rows, model
         precompute(request, InThisProcess(), lambda _: None)
 
 
+def test_how_far_it_is_can_be_scraped(tmp_path, model, rows, free_port, scraped_at):
+    write_export(tmp_path / "export", rows)
+    argv = command(tmp_path, model, "--no-ray", "--metrics-address", f"127.0.0.1:{free_port}")
+    seen = scraped_at(f"http://127.0.0.1:{free_port}/metrics", "shard", argv)
+    shard = {"command": "precompute", "part": "shard"}
+    assert [scraped.value("tastemaker_jobs_parts_done", **shard) for scraped in seen] == list(range(9))
+    assert {scraped.value("tastemaker_jobs_parts", **shard) for scraped in seen} == {8}
+    users = len({row[0] for row in rows})
+    assert seen[-1].samples("tastemaker_jobs_lists_total") == {("home", "computed"): users}
+
+
+def test_a_shard_that_was_begun_before_counts_as_begun_again(tmp_path, model, rows):
+    from tastemaker_jobs.commands.precompute import model_of
+    from tastemaker_jobs.precompute.event_files import export_files
+    from tastemaker_jobs.precompute.request import Kind, Precompute
+    from tastemaker_jobs.precompute.run import precompute
+    from tastemaker_jobs.precompute.steps import InThisProcess
+
+    class LosesItsFirstAnswer(InThisProcess):
+        def with_model(self, before, load, arguments):
+            score = load()
+            score(before(next(iter(arguments))))  # as of a worker that died before it could answer
+            return super().with_model(before, lambda: score, arguments)
+
+    write_export(tmp_path / "export", rows)
+    events, chosen = export_files(tmp_path / "export"), model_of(model / "1", "recommend")
+    request = Precompute(Kind.USERS, "home", tmp_path / "lists", 5, events=events, model=chosen)
+    told = []
+    precompute(request, LosesItsFirstAnswer(), lambda _: None, shard_report=told.append)
+    assert [event.retries for event in told] == [0, 1, 0, 0, 0, 0, 0, 0, 0]
+
+
 def finished(folder):
     """Shards of generation 1 with the time that each was last written."""
     return {path.name: path.stat().st_mtime_ns for path in (folder / "lists/home/1").glob("shard-*.parquet")}

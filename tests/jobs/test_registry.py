@@ -189,8 +189,9 @@ def test_labels_move_forth_and_back(serving, tmp_path, capsys):
     moves = (tmp_path / "models" / "autoencoder" / ".promotions.jsonl").read_text().splitlines()
     assert [json.loads(line)["version"] for line in moves] == [2, 3, 3, 2]
 
-    # A version that cannot be loaded changes nothing, for nobody.
-    before = config.read_text()
+    # A version that cannot be loaded changes nothing, for nobody; not even a comment.
+    before = "# ours\n" + config.read_text()
+    config.write_text(before)
     broken = tmp_path / "models" / "autoencoder" / "9"
     shutil.copytree(tmp_path / "models" / "autoencoder" / "3", broken)
     (broken / "saved_model.pb").write_bytes(b"broken")

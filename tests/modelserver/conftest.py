@@ -40,14 +40,17 @@ def free_port() -> int:
 class Server:
     """A running `tastemaker-modelserver` and stubs to call it."""
 
-    def __init__(self, log: Path, *flags: str, rest: bool = False) -> None:
+    def __init__(self, log: Path, *flags: str, rest: bool = False, environment: dict[str, str] | None = None) -> None:
         self.port = free_port()
         self.rest_port = free_port() if rest else 0
         self.log = log
         flags = (*flags, f"--rest_api_port={self.rest_port}")
         with log.open("wb") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tastemaker_modelserver", f"--port={self.port}", *flags], stdout=out, stderr=out
+                [sys.executable, "-m", "tastemaker_modelserver", f"--port={self.port}", *flags],
+                stdout=out,
+                stderr=out,
+                env=os.environ | (environment or {}),
             )
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.port}", options=_FAST_RECONNECT)
         grpc_stubs = importlib.import_module("tensorflow_serving.apis.prediction_service_pb2_grpc")
@@ -124,8 +127,8 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServ
     servers: list[Server] = []
     logs = tmp_path_factory.mktemp("logs")
 
-    def start(*flags: str, wait: bool = True, rest: bool = False) -> Server:
-        server = Server(logs / f"{len(servers)}.log", *flags, rest=rest)
+    def start(*flags: str, wait: bool = True, rest: bool = False, environment: dict[str, str] | None = None) -> Server:
+        server = Server(logs / f"{len(servers)}.log", *flags, rest=rest, environment=environment)
         servers.append(server)
         return server.wait_ready() if wait else server
 

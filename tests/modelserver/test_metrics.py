@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 from tests.modelserver.saved_models import REGRESS
+from tests.servers.prometheus import documented
 
-from tastemaker_modelserver.metrics import Counter, Histogram
+from tastemaker_modelserver.errors import ServingError
+from tastemaker_modelserver.metrics import Counter, Histogram, Metrics
+from tastemaker_modelserver.states import State, VersionStates
 
 
 def test_buckets_are_cumulative_and_closed() -> None:
@@ -33,6 +36,21 @@ def test_a_large_count_keeps_all_its_digits() -> None:
     counter = Counter("c", ["a"])
     counter.add("x", by=12_345_678)
     assert list(counter.lines()) == ['c{a="x"} 12345678']
+
+
+def test_documented_metrics_are_all_there_are() -> None:
+    assert {metric.name: (metric.kind, set(metric.labels)) for metric in Metrics().all()} == documented("Model server")
+
+
+def test_a_version_shows_its_state_until_it_is_gone_and_an_error_stays() -> None:
+    states = VersionStates(metrics=(metrics := Metrics()))
+    name = ":tastemaker:modelserver:version_state"
+    for state in (State.START, State.LOADING, State.AVAILABLE):
+        states.publish("affine", 1, state)
+    assert list(metrics.version_state.lines()) == [f'{name}{{model_name="affine",version="1"}} 30']
+    states.publish("affine", 1, State.END)
+    states.publish("affine", 2, State.END, ServingError("broken"))
+    assert list(metrics.version_state.lines()) == [f'{name}{{model_name="affine",version="2"}} 50']
 
 
 def predict(server: Any, request: Any) -> None:
@@ -145,3 +163,26 @@ def test_every_name_of_tensorflow_serving_is_there(standard: Any, name: str, kin
 def test_the_page_is_where_the_config_says_and_nowhere_else(edges: Any) -> None:
     assert edges.rest.send("GET", edges.page)[0] == 200
     assert edges.rest.send("GET", "/monitoring/prometheus/metrics")[0] == 404
+
+
+@pytest.mark.slow
+def test_running_server_exports_what_is_documented(edges: Any, ask: Any) -> None:
+    predict(edges.server, ask.predict("affine", x=[[2.0]]))
+    page = Page(edges)
+    exported = dict(re.findall(r"^# TYPE (\S+) (\S+)$", page.text, re.MULTILINE))
+    known = documented("Model server")
+    assert exported == {name: kind for name, (kind, _) in known.items()}
+    for name, labels in page.samples:
+        family = name if name in known else name.rpartition("_")[0]
+        assert set(re.findall(r'(\w+)="', labels)) - {"le"} == known[family][1]
+
+
+@pytest.mark.slow
+def test_saturation_and_versions_are_those_of_now(edges: Any, ask: Any) -> None:
+    predict(edges.server, ask.predict("affine", x=[[2.0]]))
+    page, own, pool = Page(edges), ":tastemaker:modelserver:", 'thread_pool_name="adaptive"'
+    assert page.value(f"{own}threads", pool) >= 4
+    assert (f"{own}calls_waiting", pool) in page.samples
+    assert page.value(f"{own}calls_waiting", pool) == page.value(f"{own}batches_running", pool) == 0
+    for version in (1, 2):
+        assert page.value(f"{own}version_state", f'model_name="affine",version="{version}"') == 30

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests.servers.predicting import Predicting
+from tests.servers.prometheus import Scrape, front_metrics_url, scrape
 
 from tastemaker.v1 import (
     feedback_service_pb2,
@@ -112,6 +115,33 @@ def connect() -> Iterator[Callable[[str], Wire]]:
 def wire(start_front: Callable[..., Any], connect: Callable[[str], Wire]) -> Wire:
     """Stubs to a new front with the default settings and no model server."""
     return connect(start_front().address)
+
+
+@pytest.fixture
+def start_metered(
+    start_front: Callable[..., Any], connect: Callable[[str], Any]
+) -> Callable[..., tuple[Any, Callable[[], Scrape], str]]:
+    """Starts a front with metrics: `start_metered(toml)` gives stubs, a way to scrape it, and where it is scraped."""
+
+    def start(toml: str = "") -> tuple[Any, Callable[[], Scrape], str]:
+        front = start_front('[metrics]\naddress = "127.0.0.1:0"\n' + toml)
+        url = front_metrics_url(front.log)
+        return connect(front.address), lambda: scrape(url), url
+
+    return start
+
+
+@pytest.fixture
+def predicting() -> Iterator[tuple[Predicting, str]]:
+    """A model server, and the lines of a front's settings that name it."""
+    handler = Predicting()
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[handler])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    surface = 'model = "rnn"\nlive_model_timeout_milliseconds = 20000\nreserve_milliseconds = 0\n'
+    yield handler, f'[model_server]\naddress = "127.0.0.1:{port}"\n[surfaces.home]\n{surface}'
+    handler.may_answer.set()
+    server.stop(None).wait()
 
 
 def _free_port() -> int:

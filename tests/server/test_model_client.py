@@ -5,7 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from prometheus_client import CollectorRegistry
 
+from tastemaker_server.metrics.models import ModelMetrics
 from tastemaker_server.model_client import ModelClient, ServedModel
 
 
@@ -41,7 +43,7 @@ def two_servers() -> Iterator[tuple[list[_ModelService], str]]:
 
 async def test_calls_go_to_all_model_servers_behind_a_name(two_servers) -> None:
     services, address = two_servers
-    client = ModelClient(address)
+    client = ModelClient(address, metrics=ModelMetrics(registry=CollectorRegistry(), models=["rnn"]))
     try:
         calls = 0
         while not all(service.calls for service in services):  # the second connection may come a moment later

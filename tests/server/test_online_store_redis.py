@@ -62,6 +62,7 @@ async def test_hung_server_is_an_error_within_the_time_limit_and_works_again(
     server = start_redis()
     store = open_store(server.url, timeout_seconds=0.2)
     await store.apply([logged(1, make_event("a"))], after=0)
+    assert await store.user_state("u2") is None
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
         async with asyncio.timeout(20):
@@ -72,6 +73,7 @@ async def test_hung_server_is_an_error_within_the_time_limit_and_works_again(
     finally:
         os.kill(server.process.pid, signal.SIGCONT)
     assert await open_store(server.url).user_state("u1") is not None  # it is back
+    assert await store.user_state("u2") is None  # the late answers about u1 are nobody's
     assert await store.user_state("u1") is not None
 
 

@@ -219,7 +219,10 @@ def test_health_shows_whether_lists_are_there_and_young_enough(
     assert "WARNING tastemaker_server.list_freshness: lists/home: old: generation 2, 1 lists" in logged
 
 
-def test_commands_publish_show_and_roll_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_publish_show_and_roll_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     config = ["--config", str(_config(tmp_path, tmp_path / "data"))]
     folder = write_lists(tmp_path, 1, {"u1": list_of("a")})
     publish = ["publish-lists", *config, "--lists", str(folder)]
@@ -230,7 +233,7 @@ def test_commands_publish_show_and_roll_back(tmp_path: Path, capsys: pytest.Capt
     assert main(publish) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("home: generation 1 (1 lists by user, computed ")
-    assert "1 of 1 lists, 100 %" in printed.err
+    assert "1 of 1 lists, 100 %" in caplog.text
     write_lists(tmp_path, 2, {"u1": list_of("a"), "u2": list_of("b")})
     assert main([*config, *publish]) == 0
     assert main(["rollback-lists", *config, "home"]) == 0

@@ -20,11 +20,12 @@ from tastemaker_jobs.evaluation.cross_validation import (
 from tastemaker_jobs.evaluation.fold_records import FoldRecords
 from tastemaker_jobs.evaluation.image_folds import check_image_folds, run_image_fold
 from tastemaker_jobs.evaluation.inputs import read_features
+from tastemaker_jobs.job_metrics import exposed
 from tastemaker_jobs.models import IMAGE_CLASSIFIERS
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
 from tastemaker_jobs.reporting.render_folds import render_folds
-from tastemaker_jobs.training.progress import Report
+from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 from tastemaker_jobs.training.request import Workers
 
 __all__ = ["crossval"]
@@ -41,6 +42,7 @@ def crossval(
     use_ray: bool,
     address: str | None,
     workers: Workers | None = None,
+    metrics_address: str | None = None,
 ) -> None:
     """Per fold and over folds, the model beside the baselines.
 
@@ -54,6 +56,7 @@ def crossval(
         use_ray: Folds side by side as Ray tasks, or one after the other in this process.
         address: Of a running Ray cluster.
         workers: Who shares each fold's training; None: each fold is trained by one process.
+        metrics_address: Where Prometheus reads how far it is.
     """
     request = FoldRequest(model, data, folds, seed, settings)
     of_images = model in IMAGE_CLASSIFIERS
@@ -68,11 +71,6 @@ def crossval(
         records = FoldRecords(out, request)
     done = records.read() if records else {}
 
-    def finished(_: FoldRequest, fold: Fold) -> None:
-        done[fold.number] = fold
-        if records:
-            records.write(fold)
-
     missing = [dataclasses.replace(request, number=number) for number in range(folds) if number not in done]
     if done:
         console.note(f"{len(done)} of {folds} folds were finished before")
@@ -81,8 +79,20 @@ def crossval(
         what = "images" if of_images else "users"
         console.note(f"cross-validating {model} on {folds} folds of the {what} of {data.dataset}; starting {where}")
         one_fold = run_image_fold if of_images else run_fold
-        with console.progress() as report:
-            _run(one_fold, missing, report, finished, use_ray=use_ray, address=address, workers=workers)
+        with exposed(metrics_address, "crossval") as metrics, console.progress() as shown:
+            metrics.parts("fold", len(done), folds)
+
+            def told(event: StageEvent | EpochEvent) -> None:
+                shown(event)
+                metrics.told(event)
+
+            def finished(_: FoldRequest, fold: Fold) -> None:
+                done[fold.number] = fold
+                metrics.parts("fold", len(done), folds)
+                if records:
+                    records.write(fold)
+
+            _run(one_fold, missing, told, finished, use_ray=use_ray, address=address, workers=workers)
     ordered = [done[number] for number in range(folds)]
     for fold in ordered:
         title = f"fold {fold.number + 1} of {folds}"

@@ -10,6 +10,7 @@ from tastemaker_jobs import console, environment
 from tastemaker_jobs.commands.fetch import data_files
 from tastemaker_jobs.data.ratings import sha256_of
 from tastemaker_jobs.errors import ContractError, ListsError, ModelLoadError
+from tastemaker_jobs.job_metrics import exposed
 from tastemaker_jobs.models.contract import CONTRACT_VERSION
 from tastemaker_jobs.precompute.event_files import EventFiles, export_files, ratings_file
 from tastemaker_jobs.precompute.request import Audience, Kind, Model, Precompute, parse_audience
@@ -39,6 +40,7 @@ def precompute(
     data_dir: Path | None,
     items: Path | None,
     segments: Path | None,
+    metrics_address: str | None,
     **numbers: Any,
 ) -> None:
     """Check everything, then compute, or go on with what the same command has begun, and say what came of it.
@@ -58,6 +60,7 @@ def precompute(
         data_dir: Where MovieLens 100K may lie, which is taken in place of both.
         items: The catalogue.
         segments: Of users.
+        metrics_address: Where Prometheus reads how far it is.
         numbers: The settings of `Precompute` that pass as they are.
 
     Raises:
@@ -77,8 +80,12 @@ def precompute(
     )
     _check_writable(request.folder)
     console.note(f"precomputing {request.name}, {kind}; starting {'Ray' if use_ray else 'in this process'}")
-    with _steps(use_ray, address, workers, gpu) as steps, console.progress() as report:
-        outcome = run(request, steps, lambda text: report(StageEvent(request.name, text)))
+    with (
+        exposed(metrics_address, "precompute") as metrics,
+        _steps(use_ray, address, workers, gpu) as steps,
+        console.progress() as report,
+    ):
+        outcome = run(request, steps, lambda text: report(StageEvent(request.name, text)), shard_report=metrics.shard)
     _say(outcome, request)
 
 

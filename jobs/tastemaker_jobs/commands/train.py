@@ -1,7 +1,7 @@
 """`tastemaker-jobs train`: train models, as Ray tasks or in this process, and publish them."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.data.labelled_images import read_parts as read_images
 from tastemaker_jobs.errors import DataError
 from tastemaker_jobs.evaluation.inputs import read_features, read_split
+from tastemaker_jobs.job_metrics import exposed
 from tastemaker_jobs.models import IMAGE_CLASSIFIERS
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
-from tastemaker_jobs.tracking import tracked
+from tastemaker_jobs.tracking import Finished, tracked
 from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import TrainingRequest, TrainingResult, Workers
 
@@ -31,6 +32,7 @@ def train(
     address: str | None,
     workers: Workers | None = None,
     tensorboard: Path | None = None,
+    metrics_address: str | None = None,
 ) -> None:
     """Train, judge and publish. What can be found out to be wrong beforehand is, before TensorFlow or Ray start.
 
@@ -44,6 +46,7 @@ def train(
         address: Of a running Ray cluster.
         workers: Who shares each model's training; None: each model is trained by one process.
         tensorboard: Folder of event files.
+        metrics_address: Where Prometheus reads how far it is.
     """
     classify = [name for name in models if name in IMAGE_CLASSIFIERS]
     if classify and len(classify) < len(models):
@@ -62,26 +65,22 @@ def train(
         TrainingRequest(name, data, folder, seed, settings) for name, folder in zip(models, model_dirs, strict=True)
     ]
 
-    def run(report: Report) -> list[TrainingResult]:
-        if workers:
-            return _train_on_workers(requests, workers, address, report)
-        if not use_ray:
-            start_tensorflow()
-            from tastemaker_jobs.training.run import train_and_publish
+    def run(report: Report, finished: Finished) -> list[TrainingResult]:
+        if use_ray and not workers:
+            from tastemaker_jobs.on_ray import train_on_ray
 
-            return [train_and_publish(request, report) for request in requests]
-        from tastemaker_jobs.on_ray import train_on_ray
-
-        return train_on_ray(requests, address=address or environment.ray_address(), report=report)
+            cluster = address or environment.ray_address()
+            return train_on_ray(requests, address=cluster, report=report, done=lambda _, result: finished(result))
+        train_all = functools.partial(_on_workers, workers, address) if workers else _here
+        return train_all(requests, report, finished)
 
     mlflow_uri = environment.mlflow_uri()
     with (
+        exposed(metrics_address, "train") as metrics,
         console.progress() as shown,
-        tracked(shown, requests, tensorboard=tensorboard, mlflow_uri=mlflow_uri) as (report, finished),
+        tracked(shown, requests, tensorboard=tensorboard, mlflow_uri=mlflow_uri, metrics=metrics) as (report, finished),
     ):
-        results = run(report)
-        for result in results:
-            finished(result)
+        results = run(report, finished)
     rows = [*results[0].baselines.items(), *((result.model, result.figures) for result in results)]
     judged_by = data.protocol or "on the validation events, which flatters; `evaluate` with test events does not"
     title = f"{data.dataset}, {judged_by}, unseen items of the full catalogue"
@@ -95,8 +94,19 @@ def train(
         console.print_path(result.version_dir)
 
 
-def _train_on_workers(
-    requests: Sequence[TrainingRequest], workers: Workers, address: str | None, report: Report
+def _here(requests: Sequence[TrainingRequest], report: Report, finished: Finished) -> list[TrainingResult]:
+    start_tensorflow()
+    from tastemaker_jobs.training.run import train_and_publish
+
+    return _one_by_one(requests, lambda request: train_and_publish(request, report), finished)
+
+
+def _on_workers(
+    workers: Workers,
+    address: str | None,
+    requests: Sequence[TrainingRequest],
+    report: Report,
+    finished: Finished,
 ) -> list[TrainingResult]:
     start_tensorflow()
     from tastemaker_jobs.on_ray_train import check_storage, fit_on_workers
@@ -106,4 +116,16 @@ def _train_on_workers(
     check_storage(workers.storage)
     with connected(address or environment.ray_address(), spare_cores=1):
         fit = functools.partial(fit_on_workers, workers=workers)
-        return [train_and_publish(request, report, fit=fit) for request in requests]
+        return _one_by_one(requests, lambda request: train_and_publish(request, report, fit=fit), finished)
+
+
+def _one_by_one(
+    requests: Sequence[TrainingRequest],
+    one: Callable[[TrainingRequest], TrainingResult],
+    finished: Finished,
+) -> list[TrainingResult]:
+    results = []
+    for request in requests:
+        results.append(one(request))
+        finished(results[-1])
+    return results

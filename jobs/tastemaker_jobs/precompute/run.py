@@ -1,5 +1,6 @@
 """One run from events and a model to a whole generation. Plain functions; who carries them out is passed in."""
 
+import dataclasses
 import functools
 import json
 import time
@@ -20,6 +21,7 @@ from tastemaker_jobs.precompute.generations import CONTRACT_VERSION, claim, newe
 from tastemaker_jobs.precompute.named import catalogue_ids, id_tables, named_users, vocabulary
 from tastemaker_jobs.precompute.plan import Parent, Plan, shard_name
 from tastemaker_jobs.precompute.popular import count_bucket, segment_tables, write_popular
+from tastemaker_jobs.precompute.progress import ShardEvent, ShardReport, unheard
 from tastemaker_jobs.precompute.questions import write_questions
 from tastemaker_jobs.precompute.request import Kind, Precompute
 from tastemaker_jobs.precompute.shards import ShardRecord, read_record
@@ -57,13 +59,16 @@ class Outcome:
     """From the first shard to the last."""
 
 
-def precompute(request: Precompute, steps: Steps, report: Callable[[str], None]) -> Outcome:
+def precompute(
+    request: Precompute, steps: Steps, report: Callable[[str], None], *, shard_report: ShardReport = unheard
+) -> Outcome:
     """Compute all lists, or what a run of the same request has left to do, and make the generation whole.
 
     Args:
         request: What is wanted.
         steps: Carries out what can be done side by side.
         report: Told in a few words how far it is.
+        shard_report: Told of each shard.
 
     Raises:
         DataError: A file cannot be used.
@@ -80,7 +85,10 @@ def precompute(request: Precompute, steps: Steps, report: Callable[[str], None])
             report(f"going on with generation {plan.generation.number}")
         plan = _prepare(plan, steps, report)
         began = time.perf_counter()
-        found = _popular(plan, steps) if request.kind is Kind.POPULAR else _scored(plan, steps, report)
+        if request.kind is Kind.POPULAR:
+            found = _popular(plan, steps, shard_report)
+        else:
+            found = _scored(plan, steps, report, shard_report)
         seconds = time.perf_counter() - began
         records, kept = found
         new = [record for number, record in sorted(records.items()) if number not in kept]
@@ -208,7 +216,9 @@ def _item_keys(request: Precompute) -> list[str] | tuple[str, ...]:
     return vocabulary(request.model.folder)
 
 
-def _scored(plan: Plan, steps: Steps, report: Callable[[str], None]) -> tuple[dict[int, ShardRecord], frozenset[int]]:
+def _scored(
+    plan: Plan, steps: Steps, report: Callable[[str], None], shard_report: ShardReport
+) -> tuple[dict[int, ShardRecord], frozenset[int]]:
     """The records of all shards; and which of them a run before had finished."""
     records = {number: found for number in range(plan.shards) if (found := read_record(plan, number))}
     kept = frozenset(records)
@@ -217,11 +227,17 @@ def _scored(plan: Plan, steps: Steps, report: Callable[[str], None]) -> tuple[di
     todo = [number for number in range(plan.shards) if number not in kept]
     for number in todo:
         plan.attempts(number).unlink(missing_ok=True)
+    shard_report(ShardEvent(plan.request.name, len(kept), plan.shards))
     began, lists = time.perf_counter(), 0
     before, load = functools.partial(write_questions, plan), functools.partial(_load, plan)
     for record in steps.with_model(before, load, todo):
-        records[int(record.file.removeprefix("shard-").removesuffix(".parquet"))] = record
-        lists += record.list_count - record.carried
+        number = int(record.file.removeprefix("shard-").removesuffix(".parquet"))
+        records[number] = record
+        computed = record.list_count - record.carried
+        shard_report(
+            ShardEvent(plan.request.name, len(records), plan.shards, computed, record.carried, retries=record.retries)
+        )
+        lists += computed
         rate = lists / (time.perf_counter() - began)
         carried = f", {record.carried:,} of them taken over" if record.carried else ""
         report(
@@ -245,18 +261,22 @@ def _score(plan: Plan, score: Callable[[int], ShardRecord], number: int) -> Shar
     attempts = plan.attempts(number)
     attempts.parent.mkdir(parents=True, exist_ok=True)
     with attempts.open("a+") as file:
-        if file.tell() >= _MOST_ATTEMPTS:
+        retries = file.tell()
+        if retries >= _MOST_ATTEMPTS:
             raise WorkerLostError(
                 f"{shard_name(number)} was begun {_MOST_ATTEMPTS} times, and its worker was lost each time. Is memory"
                 " short? Give a smaller --batch-size. The same command again goes on with the shards that are left."
             )
         file.write("x")
-    return score(number)
+    return dataclasses.replace(score(number), retries=retries)
 
 
-def _popular(plan: Plan, steps: Steps) -> tuple[dict[int, ShardRecord], frozenset[int]]:
+def _popular(plan: Plan, steps: Steps, shard_report: ShardReport) -> tuple[dict[int, ShardRecord], frozenset[int]]:
     count = functools.partial(count_bucket, plan)
-    return {0: write_popular(plan, sorted(steps.each(count, range(plan.shards))))}, frozenset()
+    shard_report(ShardEvent(plan.request.name, 0, 1))
+    record = write_popular(plan, sorted(steps.each(count, range(plan.shards))))
+    shard_report(ShardEvent(plan.request.name, 1, 1, record.list_count))
+    return {0: record}, frozenset()
 
 
 def _manifest(plan: Plan, records: list[ShardRecord]) -> lists_pb2.ListsManifest:

@@ -38,6 +38,8 @@ class ShardRecord:
     """What was left out, by reason."""
     seconds: float = 0.0
     """How long it took."""
+    retries: int = 0
+    """How often its worker was lost in the run that finished it; 0 in a record that was read again."""
 
 
 class ShardWriter:

@@ -1,7 +1,8 @@
 """The model server's config file: which versions of a model it serves, and which of them its labels name.
 
 The file is TensorFlow Serving's own (`--model_config_file`, text-proto ModelServerConfig); what others wrote into it is
-kept. Comments are not: text-proto has no place for them once it is read.
+kept. Comments go with a change: text-proto has no place for them once it is read. Without a change the file is
+written as it was.
 """
 
 import os
@@ -20,9 +21,10 @@ __all__ = ["ServingConfig"]
 class ServingConfig:
     """A config file as read; changes stay in memory until `write`."""
 
-    def __init__(self, path: Path, message: model_server_config_pb2.ModelServerConfig) -> None:
+    def __init__(self, path: Path, message: model_server_config_pb2.ModelServerConfig, text: str = "") -> None:
         self.path = path
         self._message = message
+        self._text = text
 
     @classmethod
     def read(cls, path: Path) -> "ServingConfig":
@@ -33,13 +35,14 @@ class ServingConfig:
         """
         message = model_server_config_pb2.ModelServerConfig()
         try:
-            text_format.Parse(path.read_text("utf-8"), message)
+            text = path.read_text("utf-8")
+            text_format.Parse(text, message)
         except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
             raise ServingConfigError(
                 f"{path} is not a model server's config file that can be read: {error}. Give the file that it is"
                 " started with (--model_config_file)."
             ) from error
-        return cls(path, message)
+        return cls(path, message, text)
 
     def copy(self) -> "ServingConfig":
         """The same, to be changed on its own."""
@@ -72,6 +75,7 @@ class ServingConfig:
             versions: All of them.
             labels: Label to one of the versions.
         """
+        self._text = ""
         model = self._model(name)
         model.model_version_policy.Clear()
         model.model_version_policy.specific.versions.extend(sorted(set(versions)))
@@ -88,7 +92,7 @@ class ServingConfig:
             descriptor, draft = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    file.write(text_format.MessageToString(self._message))
+                    file.write(self._text or text_format.MessageToString(self._message))
                     file.flush()
                     os.fsync(file.fileno())
                 Path(draft).chmod(self.path.stat().st_mode if self.path.exists() else 0o644)

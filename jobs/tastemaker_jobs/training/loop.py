@@ -92,12 +92,14 @@ def descend(
     best, best_epoch, best_weights, epoch = -math.inf, 0, model.get_weights(), 0
     for epoch in range(1, config.epochs + 1):
         epoch_began = time.monotonic()
-        loss = run_epoch(step, model.examples(data, rng), config.batch_size, rng)
+        examples = model.examples(data, rng)
+        loss = run_epoch(step, examples, config.batch_size, rng)
         if not math.isfinite(loss):
             raise diverged(model, loss, epoch)
         value = score()
         seconds = time.monotonic() - epoch_began
-        report(EpochEvent(model.name_in_registry, epoch, config.epochs, loss, value, seconds, measure))
+        seen = count_of(examples)
+        report(EpochEvent(model.name_in_registry, epoch, config.epochs, loss, value, seconds, measure, seen))
         if math.isnan(value) or value > best:  # without validation items the last epoch is the best
             best, best_epoch, best_weights = value, epoch, model.get_weights()
         elif epoch - best_epoch >= config.patience_epochs:

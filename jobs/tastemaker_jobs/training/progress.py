@@ -14,6 +14,8 @@ class StageEvent:
     """The model's name."""
     stage: str
     """What it does now, for example "exporting"."""
+    is_restart: bool = False
+    """Whether it goes on from what was kept of an earlier try."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class EpochEvent:
     """How long the epoch took."""
     measure: str = "NDCG@10"
     """What validation measures."""
+    examples: int = 0
+    """How many examples were learnt from, by all workers together."""
 
 
 Report = Callable[[StageEvent | EpochEvent], None]

@@ -169,7 +169,8 @@ def descend_together(
         best, best_epoch = (value, epoch) if is_best else (progress.best, progress.best_epoch)
         is_last = epoch == config.epochs or epoch - best_epoch >= config.patience_epochs
         progress = Progress(epoch, best, best_epoch, is_last, progress.seconds + seconds)
-        report(EpochEvent(model.name_in_registry, epoch, config.epochs, loss, value, seconds, measure))
+        seen = steps * share * together.count
+        report(EpochEvent(model.name_in_registry, epoch, config.epochs, loss, value, seconds, measure, seen))
         problem = save(progress, value, step.optimizer)
         if together.total([float(bool(problem))])[0]:
             raise CheckpointError(f"{model.name_in_registry}: {problem or 'another worker could not save'}")

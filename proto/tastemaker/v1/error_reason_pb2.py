@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tastemaker/v1/error_reason.proto\x12\rtastemaker.v1*\xcf\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_INVALID_FIELDS\x10\x01\x12 \n\x1c\x45RROR_REASON_UNKNOWN_SURFACE\x10\x02\x12 \n\x1c\x45RROR_REASON_EVENT_ID_REUSED\x10\x03\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\x04\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n tastemaker/v1/error_reason.proto\x12\rtastemaker.v1*\xcf\x01\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x1f\n\x1b\x45RROR_REASON_INVALID_FIELDS\x10\x01\x12 \n\x1c\x45RROR_REASON_UNKNOWN_SURFACE\x10\x02\x12 \n\x1c\x45RROR_REASON_EVENT_ID_REUSED\x10\x03\x12\"\n\x1e\x45RROR_REASON_STORE_UNAVAILABLE\x10\x04\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x05\x42-\n\rtastemaker.v1P\x01Z\x1atastemaker/v1;tastemakerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tastemaker.v1.error_reason_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\rtastemaker.v1P\001Z\032tastemaker/v1;tastemakerv1'
   _globals['_ERRORREASON']._serialized_start=52
   _globals['_ERRORREASON']._serialized_end=259
 # @@protoc_insertion_point(module_scope)

@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-import sys
+import logging
 import time
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from tastemaker_server.settings import Settings
 
 __all__ = ["LISTS", "PUBLISH_LISTS", "ROLLBACK_LISTS"]
 
+_log = logging.getLogger(__name__)
 _SECONDS_PER_LINE = 1.0
 _MICROS_PER_HOUR = 3_600_000_000
 
@@ -93,7 +94,7 @@ def _described(info: ListGeneration) -> str:
 
 
 class _ProgressLine:
-    """Writes to stderr how far it is, once a second and at the end."""
+    """Logs how far it is, once a second and at the end."""
 
     def __init__(self) -> None:
         self._next = time.monotonic() + _SECONDS_PER_LINE
@@ -101,7 +102,7 @@ class _ProgressLine:
     def __call__(self, done: int, total: int) -> None:
         if done == total or time.monotonic() >= self._next:
             self._next = time.monotonic() + _SECONDS_PER_LINE
-            sys.stderr.write(f"{done:,} of {total:,} lists, {100 * done // total} %\n")
+            _log.info("%s of %s lists, %d %%", f"{done:,}", f"{total:,}", 100 * done // total)
 
 
 PUBLISH_LISTS = Command(

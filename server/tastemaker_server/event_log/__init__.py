@@ -45,6 +45,11 @@ class LoggedEvent:
 class EventLog(Protocol):
     """Durable, idempotent, ordered. Every method raises StoreUnavailableError when the backend cannot be reached."""
 
+    @property
+    def waiting_appends(self) -> int:
+        """How many calls of `append` are under way, in this process; may be read from any thread."""
+        ...
+
     async def append(self, events: Sequence[FeedbackEvent], received_time_micros: int) -> list[Appended]:
         """Stores all events or none, and returns after they are on disk.
 

@@ -72,6 +72,11 @@ class PostgresEventLog:
         # Bulk reads run beside the event loop, on a thread and a connection of their own.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{_STORE}-reader")
 
+    @property
+    def waiting_appends(self) -> int:
+        """See `EventLog.waiting_appends`."""
+        return self._writer.waiting
+
     async def append(self, events: Sequence[FeedbackEvent], received_time_micros: int) -> list[Appended]:
         """See `EventLog.append`."""
         call = AppendCall(events=list(events), received_time_micros=received_time_micros)

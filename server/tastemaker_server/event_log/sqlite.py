@@ -41,6 +41,11 @@ class SqliteEventLog:
         self._reader = connect(path)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="event_log-reader")
 
+    @property
+    def waiting_appends(self) -> int:
+        """See `EventLog.waiting_appends`."""
+        return self._writer.waiting
+
     async def append(self, events: Sequence[FeedbackEvent], received_time_micros: int) -> list[Appended]:
         """See `EventLog.append`."""
         payloads = [event.SerializeToString(deterministic=True) for event in events]

@@ -8,8 +8,7 @@ the generation before stays, to be switched back to.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tastemaker.artefacts.v1.lists_pb2 import ListGeneration, ListKey
 from tastemaker.artefacts.v1.state_pb2 import RankedList, UserState
@@ -18,8 +17,7 @@ from tastemaker_server.event_log import LoggedEvent
 __all__ = ["FoundList", "OnlineStore"]
 
 
-@dataclass(frozen=True, slots=True)
-class FoundList:
+class FoundList(NamedTuple):
     """What a look into a set of lists gave, all of one generation."""
 
     generation: ListGeneration
@@ -115,6 +113,12 @@ class OnlineStore(Protocol):
             keys: What the reader can be looked up by. The active generation has lists for one kind of key, and finds
                 nothing where that kind is not among these.
         """
+        ...
+
+    async def user_state_and_list(
+        self, user_id: str, name: str, keys: "Mapping[ListKey, str]"
+    ) -> tuple[UserState | None, FoundList | None]:
+        """What `user_state` and `read_list` return, for little more than the cost of one of them."""
         ...
 
     async def erase_user(self, user_id: str) -> None:

@@ -1,5 +1,10 @@
 """The online store on Redis or Valkey, one server or a cluster: for any number of fronts."""
 
+from collections.abc import Mapping
+
+from tastemaker.artefacts.v1.lists_pb2 import ListKey
+from tastemaker.artefacts.v1.state_pb2 import UserState
+from tastemaker_server.online_store import FoundList
 from tastemaker_server.online_store.redis_connection import RedisConnection
 from tastemaker_server.online_store.redis_lists import RedisLists
 from tastemaker_server.online_store.redis_reader import RedisReader
@@ -29,6 +34,13 @@ class RedisOnlineStore(RedisUsers, RedisLists):
         self._redis_reader = RedisReader(connection=self._redis)
         RedisUsers.__init__(self, connection=self._redis, reader=self._redis_reader, policy=policy)
         RedisLists.__init__(self, connection=self._redis, reader=self._redis_reader)
+
+    async def user_state_and_list(
+        self, user_id: str, name: str, keys: "Mapping[ListKey, str]"
+    ) -> tuple[UserState | None, FoundList | None]:
+        """See `OnlineStore.user_state_and_list`. One round trip."""
+        (value,), found = await self._read_with_list((self._user_command(user_id),), name, keys)
+        return self._user_state(value), found
 
     async def erase_user(self, user_id: str) -> None:
         """See `OnlineStore.erase_user`."""

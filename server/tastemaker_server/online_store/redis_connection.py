@@ -5,9 +5,10 @@ needs several keys but the scripts that name them, and those keep their keys wit
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -21,7 +22,9 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisClusterException,
     RedisError,
+    ResponseError,
 )
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.store_urls import mask_passwords
@@ -66,8 +69,10 @@ class RedisConnection:
             if "+cluster://" in url:
                 cluster: Any = RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
                 self._client: Any = cluster
+                self._for_reads: Any = None
             else:
                 self._client = Redis.from_url(url, retry=retry, **options)
+                self._for_reads = self._client.connection_pool.make_connection()
         except (RedisError, ValueError) as error:
             raise SettingsError([f"stores.online_store: {self._shown_url} cannot be used: {error}"]) from error
 
@@ -89,17 +94,58 @@ class RedisConnection:
             replies += await self._send(part, timeout_seconds or self._timeout_seconds)
         return replies
 
+    async def read(self, commands: Sequence[Command]) -> list[Any]:
+        """As `execute`, for commands that change nothing, and one call at a time.
+
+        On one server they have a connection of their own: a pipeline of the client's takes one from the pool, looks
+        whether it is alive and puts it back, which costs more than the commands.
+
+        Raises:
+            StoreUnavailableError: A command could not be sent or answered with an error.
+        """
+        if self._for_reads is None:
+            return await self.execute(commands)
+        return await self._checked(self._exchange(commands), self._timeout_seconds)
+
     async def close(self) -> None:
         """Closes the connections."""
+        if self._for_reads is not None:
+            await self._for_reads.disconnect()
         await self._client.aclose()
 
     async def _send(self, commands: Sequence[Command], timeout_seconds: float) -> list[Any]:
+        pipeline = self._client.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await self._checked(pipeline.execute(raise_on_error=False), timeout_seconds)
+
+    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Sends commands on the connection for reads; where that has died, once more on a new one."""
+        try:
+            return await self._exchange_once(commands)
+        except (RedisConnectionError, OSError):
+            return await self._exchange_once(commands)
+
+    async def _exchange_once(self, commands: Sequence[Command]) -> list[Any]:
+        connection = self._for_reads
+        replies = []
+        try:
+            await connection.send_packed_command(b"".join(map(pack_command, commands)))  # connects, where it must
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response())
+                except ResponseError as error:  # of this command; the next one's reply follows
+                    replies.append(error)
+        except BaseException:  # a cancellation too: the next call must not get the replies to this one
+            await connection.disconnect(nowait=True)
+            raise
+        return replies
+
+    async def _checked(self, sending: Coroutine[Any, Any, list[Any]], timeout_seconds: float) -> list[Any]:
+        """Awaits replies, and raises StoreUnavailableError where they do not come or one is an error."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                pipeline = self._client.pipeline(transaction=False)
-                for command in commands:
-                    pipeline.execute_command(*command)
-                replies: list[Any] = await pipeline.execute(raise_on_error=False)
+                replies = await sending
         except TimeoutError as error:
             raise self._unavailable(f"no answer within {timeout_seconds:g} s") from error
         except (RedisError, RedisClusterException, OSError, IndexError) as error:  # IndexError: no node is left

@@ -110,22 +110,30 @@ class RedisLists:
 
     async def read_list(self, name: str, keys: "Mapping[ListKey, str]") -> FoundList | None:
         """See `OnlineStore.read_list`."""
+        _, found = await self._read_with_list((), name, keys)
+        return found
+
+    async def _read_with_list(
+        self, commands: tuple[Command, ...], name: str, keys: "Mapping[ListKey, str]"
+    ) -> tuple[list[Any], FoundList | None]:
+        """Returns the replies to `commands`, and what `read_list` returns, in one round trip where no pointer moved."""
         read_pointer = ("HGET", _POINTERS, name)
         while True:
             raw, pointer = self._pointers.get(name, (b"", None))
             key = keys.get(pointer.active.key) if pointer is not None else None
+            value = None
             if pointer is None or key is None:
-                value = None
-                (raw_now,) = await self._lists_reader.read(shared=read_pointer)
+                *replies, raw_now = await self._lists_reader.read(*commands, shared=read_pointer)
             else:
                 # The list first: where the pointer still is the same after it, all of the generation was there.
                 read_key = ("HGET", _bucket_key(name, pointer.active.generation, _bucket(key)), key)
-                value, raw_now = await self._lists_reader.read(read_key, shared=read_pointer)
+                *replies, value, raw_now = await self._lists_reader.read(*commands, read_key, shared=read_pointer)
             if raw_now is None:
                 self._pointers.pop(name, None)
-                return None
+                return replies, None
             if pointer is not None and raw_now == raw:
-                return FoundList(pointer.active, RankedList.FromString(value) if value is not None else None)
+                ranked = RankedList.FromString(value) if value is not None else None
+                return replies, FoundList(pointer.active, ranked)
             self._pointers[name] = raw_now, ListPointer.FromString(raw_now)
 
     async def _erase_from_lists(self, user_id: str) -> None:

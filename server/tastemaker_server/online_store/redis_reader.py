@@ -54,7 +54,7 @@ class RedisReader:
         sent = [command for commands, _, _ in batch for command in commands]
         shared = dict.fromkeys(command for _, command, _ in batch if command is not None)
         try:
-            replies = await self._connection.execute([*sent, *shared])
+            replies = await self._connection.read([*sent, *shared])
         except Exception as error:  # whatever it was, every reader must hear of it
             failure = (
                 error if isinstance(error, StoreUnavailableError) else StoreUnavailableError("online_store", error)

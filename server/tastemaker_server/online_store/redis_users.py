@@ -57,8 +57,8 @@ class RedisUsers:
 
     async def user_state(self, user_id: str) -> UserState | None:
         """See `OnlineStore.user_state`."""
-        (value,) = await self._reader.read(("GET", _user_key(user_id)))
-        return _parsed(value)[1].state if value is not None else None
+        (value,) = await self._reader.read(self._user_command(user_id))
+        return self._user_state(value)
 
     async def applied_position(self) -> int:
         """See `OnlineStore.applied_position`."""
@@ -75,6 +75,13 @@ class RedisUsers:
         while (applied := await self._try_to_apply(events, after)) is None:
             pass  # another process changed a user meanwhile, and so got on
         return applied
+
+    def _user_command(self, user_id: str) -> Command:
+        return "GET", _user_key(user_id)
+
+    def _user_state(self, value: bytes | None) -> UserState | None:
+        """The state in the reply to `_user_command`."""
+        return _parsed(value)[1].state if value is not None else None
 
     async def _try_to_apply(self, events: Sequence[LoggedEvent], after: int) -> int | None:
         by_user: defaultdict[str, list[LoggedEvent]] = defaultdict(list)

@@ -8,13 +8,15 @@ see `sqlite_lists`.
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tastemaker.artefacts.v1.lists_pb2 import ListKey
 from tastemaker.artefacts.v1.state_pb2 import UserState
 from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.event_log import LoggedEvent
+from tastemaker_server.online_store import FoundList
 from tastemaker_server.online_store.sqlite_lists import LISTS_SCHEMA, SqliteLists
 from tastemaker_server.sqlite_writer import SqliteWriter, connect
 from tastemaker_server.user_state import StatePolicy, updated_state
@@ -55,6 +57,13 @@ class SqliteOnlineStore(SqliteLists):
         """See `OnlineStore.user_state`."""
         row = self._read_row("SELECT state FROM users WHERE user_id = ?", user_id)
         return UserState.FromString(row[0]) if row is not None else None
+
+    async def user_state_and_list(
+        self, user_id: str, name: str, keys: "Mapping[ListKey, str]"
+    ) -> tuple[UserState | None, FoundList | None]:
+        """See `OnlineStore.user_state_and_list`."""
+        state, found = self._read_with_list(user_id, name, keys)
+        return UserState.FromString(state) if state is not None else None, found
 
     async def apply(self, events: Sequence[LoggedEvent], *, after: int) -> int:
         """See `OnlineStore.apply`."""

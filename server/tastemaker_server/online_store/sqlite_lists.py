@@ -30,6 +30,11 @@ CREATE UNIQUE INDEX IF NOT EXISTS list_files_by_generation ON list_files (name, 
 _STORE = "online_store"
 # What becomes of a file: FILLING, then FILLED, then ACTIVE, then PREVIOUS.
 _FILLING, _FILLED, _ACTIVE, _PREVIOUS = "FILLING", "FILLED", "ACTIVE", "PREVIOUS"
+# Two reads in one statement: beginning and ending a read costs more than the read.
+_SELECT_STATE_AND_FILE = """
+SELECT (SELECT state FROM users WHERE user_id = ?), file, info
+FROM (SELECT 1) LEFT JOIN list_files ON name = ? AND role = ?
+"""
 _PAGE_BYTES = 16_384  # several lists of some kilobytes to a page, without overflow pages
 _LISTS_PER_INSERT = 2000
 _BUSY_TIMEOUT_SECONDS = 5.0
@@ -158,15 +163,20 @@ class SqliteLists:
 
     async def read_list(self, name: str, keys: "Mapping[ListKey, str]") -> FoundList | None:
         """See `OnlineStore.read_list`."""
+        _, found = self._read_with_list("", name, keys)
+        return found
+
+    def _read_with_list(
+        self, user_id: str, name: str, keys: "Mapping[ListKey, str]"
+    ) -> tuple[bytes | None, FoundList | None]:
+        """Returns what the table `users` has for a user, and what `read_list` returns."""
         try:
             while True:
-                row = self._lists_reader.execute(
-                    "SELECT file, info FROM list_files WHERE name = ? AND role = ?", (name, _ACTIVE)
-                ).fetchone()
-                if row is None:
-                    return None
+                state, *row = self._lists_reader.execute(_SELECT_STATE_AND_FILE, (user_id, name, _ACTIVE)).fetchone()
+                if row[0] is None:
+                    return state, None
                 generation = self._open.get(name)
-                if generation is None or (generation.file, generation.raw_info) != row:
+                if generation is None or [generation.file, generation.raw_info] != row:
                     if generation is not None:
                         del self._open[name]
                         generation.close()
@@ -177,7 +187,7 @@ class SqliteLists:
                             )
                         continue  # it went away between the two looks
                     generation = self._open[name] = _OpenGeneration(self._folder, *row)
-                return FoundList(generation.info, generation.read(keys))
+                return state, FoundList(generation.info, generation.read(keys))
         except sqlite3.Error as error:
             raise StoreUnavailableError(_STORE, error) from error
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_ITEM, LIST_KEY_SEGMENT, LIST_KEY_USER
-from tastemaker.artefacts.v1.state_pb2 import RankedList
+from tastemaker.artefacts.v1.state_pb2 import RankedList, UserState
 from tastemaker.v1 import feedback_service_pb2 as pb
 from tastemaker_server.online_store import FoundList, OnlineStore
 from tastemaker_server.testing.events import logged, make_event
@@ -246,6 +246,19 @@ class OnlineStoreContract:
         await online_store.activate_lists("home", generation_info(1))
         assert await _shown(online_store, ["u1", "u2"]) == {(1, "of-1")}
 
+    async def test_state_and_list_together_are_what_they_are_apart(self, online_store: OnlineStore) -> None:
+        events = [logged(1, make_event("a", item_id="x")), logged(2, make_event("b", user_id="u2", item_id="x"))]
+        await online_store.apply(events, after=0)
+        known = [await online_store.user_state(user) for user in ("u1", "u2", "u3")]
+        assert known[0] is not None
+        assert known[2] is None
+        assert await _together(online_store, ["u1", "u3"]) == [(known[0], None), (None, None)]
+        for generation in (1, 2):  # and when the generation changes under the reader
+            await _publish(online_store, generation, ["u1", "u3"])
+            ranked = RankedList.FromString(list_of(f"of-{generation}"))
+            lists = [FoundList(generation_info(generation), found) for found in (ranked, None, ranked)]
+            assert await _together(online_store, ["u1", "u2", "u3"]) == list(zip(known, lists, strict=True))
+
     async def test_many_lists_all_arrive(self, online_store: OnlineStore) -> None:
         lists = [(f"u{number}", list_of(f"i{number}")) for number in range(12_345)]
         assert await online_store.put_lists("home", 1, iter(lists)) == 12_345
@@ -292,6 +305,10 @@ async def _publish(online_store: OnlineStore, generation: int, users: Sequence[s
     """Makes a generation active whose lists name it."""
     await online_store.put_lists("home", generation, ((user, list_of(f"of-{generation}")) for user in users))
     await online_store.activate_lists("home", generation_info(generation))
+
+
+async def _together(online_store: OnlineStore, users: Sequence[str]) -> list[tuple[UserState | None, FoundList | None]]:
+    return [await online_store.user_state_and_list(user, "home", {LIST_KEY_USER: user}) for user in users]
 
 
 async def _shown(online_store: OnlineStore, users: Sequence[str]) -> set[tuple[int, str]]:

@@ -1,19 +1,18 @@
 """What a tier must do. Each tier is a file here; `recommender` asks them in order until the page is full."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tastemaker.artefacts.v1.lists_pb2 import ListGeneration
 from tastemaker.artefacts.v1.state_pb2 import UserState
 from tastemaker.v1 import recommendation_service_pb2 as pb
+from tastemaker_server.online_store import FoundList
 from tastemaker_server.settings import SurfaceSettings, TierName
 
 __all__ = ["Query", "Tier", "TierAnswer"]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What the tiers are asked."""
 
     user_id: str
@@ -30,10 +29,11 @@ class Query:
     """The group that the caller sorts the user into; "" for none."""
     deadline_seconds: float
     """When the caller needs the answer, on the clock of `time.monotonic`."""
+    found_list: FoundList | None = None
+    """The list that PRECOMPUTED looks for, where it was read together with the state and a generation is active."""
 
 
-@dataclass(frozen=True, slots=True)
-class TierAnswer:
+class TierAnswer(NamedTuple):
     """What a tier had."""
 
     item_ids: Sequence[str] = ()

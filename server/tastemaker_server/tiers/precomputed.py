@@ -8,7 +8,15 @@ from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import TierName
 from tastemaker_server.tiers import Query, TierAnswer
 
-__all__ = ["PrecomputedTier"]
+__all__ = ["PrecomputedTier", "list_keys"]
+
+
+def list_keys(user_id: str, item_id: str) -> "dict[ListKey, str]":
+    """What a call's list can be looked up by; `item_id` is "" where no item is shown."""
+    keys: dict[ListKey, str] = {LIST_KEY_USER: user_id}
+    if item_id:
+        keys[LIST_KEY_ITEM] = item_id
+    return keys
 
 
 class PrecomputedTier:
@@ -22,10 +30,10 @@ class PrecomputedTier:
 
     async def rank(self, query: Query, *, wanted: int, excluded: Collection[str]) -> TierAnswer:  # noqa: ARG002  # a list is whole
         """See `Tier.rank`. Gives the whole list: it was computed before the newest exclusions were known."""
-        keys: dict[ListKey, str] = {LIST_KEY_USER: query.user_id}
-        if query.item_id:
-            keys[LIST_KEY_ITEM] = query.item_id
-        found = await self._online_store.read_list(query.surface.lists or query.surface_name, keys)
+        found = query.found_list
+        if found is None:
+            keys = list_keys(query.user_id, query.item_id)
+            found = await self._online_store.read_list(query.surface.lists or query.surface_name, keys)
         if found is None:
             return TierAnswer(outcome=pb.TIER_OUTCOME_NO_LIST)
         if found.ranked is None:

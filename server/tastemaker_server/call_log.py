@@ -1,0 +1,100 @@
+"""A line in the log for a finished call: always where it failed or was slow, else only at DEBUG.
+
+It gives every call its request id and returns that in the answer's trailing metadata. The line has no user id and
+nothing of what was sent but the surface's name.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+
+from tastemaker.v1 import recommendation_service_pb2
+from tastemaker_server.call import REQUEST_ID_KEY, Call, begin_call, metadata_value
+
+__all__ = ["CallLogInterceptor"]
+
+_log = logging.getLogger(__name__)
+
+# What the operator may have to mend; with the other codes the caller has to.
+_OURS = frozenset(
+    code.name
+    for code in (
+        grpc.StatusCode.DATA_LOSS,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.UNKNOWN,
+    )
+)
+
+
+class CallLogInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every unary handler once, at its first call. It stands before all others: they work inside its call."""
+
+    def __init__(self, *, slow_call_milliseconds: int) -> None:
+        """Takes the time from which on a call that went well has a line at INFO."""
+        self._slow_seconds = slow_call_milliseconds / 1000
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
+        """Returns the handler of `details.method`, wrapped; streaming ones (health, reflection) as they are."""
+        wrapped = self._wrapped.get(details.method)
+        if wrapped is not None:
+            return wrapped
+        handler = await continuation(details)
+        if handler is None or handler.unary_unary is None:
+            return handler
+        wrapped = grpc.unary_unary_rpc_method_handler(
+            _observed(handler.unary_unary, details.method, self._slow_seconds),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        self._wrapped[details.method] = wrapped
+        return wrapped
+
+
+def _observed(
+    behaviour: Callable[..., Awaitable[Any]], method: str, slow_seconds: float
+) -> Callable[..., Awaitable[Any]]:
+    async def call(request: Any, context: Any) -> Any:
+        started = time.monotonic()
+        begun = begin_call(context.invocation_metadata())
+        try:
+            response = await behaviour(request, context)
+        except asyncio.CancelledError:  # the caller has gone, or its deadline has passed
+            _write(method, "CANCELLED", begun, time.monotonic() - started)
+            raise
+        except Exception:
+            code = context.code()  # set by whoever aborted
+            name = "UNKNOWN" if code is None else code.name
+            _write(method, name, begun, time.monotonic() - started)
+            raise
+        context.set_trailing_metadata(((REQUEST_ID_KEY, metadata_value(begun.request_id)),))
+        seconds = time.monotonic() - started
+        if seconds >= slow_seconds or _log.isEnabledFor(logging.DEBUG):
+            _write(method, "OK", begun, seconds, slow=seconds >= slow_seconds)
+        return response
+
+    return call
+
+
+def _write(method: str, code: str, call: Call, seconds: float, *, slow: bool = False) -> None:
+    if code == "OK":
+        level = logging.INFO if slow else logging.DEBUG
+    else:
+        level = logging.WARNING if code in _OURS else logging.INFO
+    milliseconds = round(seconds * 1000, 3)
+    fields: dict[str, Any] = {"method": method, "code": code, "duration_ms": milliseconds}
+    if call.reason:
+        fields["reason"] = call.reason
+    if call.surface:
+        fields["surface"] = call.surface
+    if call.tier:
+        fields["tier"] = recommendation_service_pb2.Tier.Name(call.tier).removeprefix("TIER_")
+    detail = f": {call.detail}" if call.detail else f" ({call.reason})" if call.reason else ""
+    _log.log(level, "%s %s after %.1f ms%s", method, code, milliseconds, detail, extra=fields)
