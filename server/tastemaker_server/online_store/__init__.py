@@ -118,7 +118,11 @@ class OnlineStore(Protocol):
         ...
 
     async def erase_user(self, user_id: str) -> None:
-        """Removes a user's state, part in popularity, and lists in every generation that can be read, for good."""
+        """Removes a user's state, part in popularity, and lists in every generation that can be read, for good.
+
+        In generations that are on their way in, by `put_lists` that has begun, the user's list goes before
+        `activate_lists` lets anybody read them, also where the publisher is killed and run again.
+        """
         ...
 
     async def check(self) -> None:

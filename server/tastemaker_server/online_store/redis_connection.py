@@ -101,15 +101,16 @@ class RedisConnection:
                     pipeline.execute_command(*command)
                 replies: list[Any] = await pipeline.execute(raise_on_error=False)
         except TimeoutError as error:
-            raise self._unavailable(f"no answer within {timeout_seconds:g} s") from error
+            raise self.unavailable(f"no answer within {timeout_seconds:g} s") from error
         except (RedisError, RedisClusterException, OSError, IndexError) as error:  # IndexError: no node is left
-            raise self._unavailable(error) from error
+            raise self.unavailable(error) from error
         for reply in replies:
             if isinstance(reply, Exception):
-                raise self._unavailable(reply)
+                raise self.unavailable(reply)
         return replies
 
-    def _unavailable(self, cause: object) -> StoreUnavailableError:
+    def unavailable(self, cause: object) -> StoreUnavailableError:
+        """The error that names the setting and says what to do about `cause`."""
         root = cause.__cause__ if isinstance(cause, RedisClusterException) and cause.__cause__ else cause
         text = str(root) or type(root).__name__
         hint = next((hint for kind, hint in _HINTS if isinstance(root, kind)), "")

@@ -109,6 +109,7 @@ class SqliteOnlineStore(SqliteLists):
                 )
                 connection.execute("DELETE FROM popularity WHERE user_count <= 0")
             connection.execute("DELETE FROM users WHERE user_id = ?", (user_id,))
+            self.note_erasure(connection, user_id)
 
         await self._writer.submit(erase)
         await self._erase_from_lists(user_id)
