@@ -13,8 +13,32 @@ from pathlib import Path
 
 import pytest
 from tests.servers.postgres import own_postgres, postgres_server, postgres_url
+from tests.servers.redis import (
+    _module_redis,
+    _one_redis,
+    _one_redis_cluster,
+    _one_redis_cluster_of_three,
+    own_redis_cluster,
+    redis,
+    redis_cluster,
+    start_redis,
+    three_masters,
+)
 
-__all__ = ["own_postgres", "postgres_server", "postgres_url"]
+__all__ = [
+    "_module_redis",
+    "_one_redis",
+    "_one_redis_cluster",
+    "_one_redis_cluster_of_three",
+    "own_postgres",
+    "own_redis_cluster",
+    "postgres_server",
+    "postgres_url",
+    "redis",
+    "redis_cluster",
+    "start_redis",
+    "three_masters",
+]
 
 _START_SECONDS = 20
 

@@ -4,21 +4,24 @@ It owns what holds for every tier: no item twice, none that the user has consume
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import SurfaceSettings, TierName
-from tastemaker_server.tiers import Query, Tier
+from tastemaker_server.tiers import Query, Tier, TierAnswer
 
 __all__ = ["Recommender"]
 
+_log = logging.getLogger(__name__)
 # What is kept of the deadline to say in time that the store does not answer. The first read finds a store that is away,
 # and its margin is ample; the rest may use nearly all, lest a page that is almost ready be thrown away.
 _FIRST_READ_MARGIN_SECONDS = 0.05
 _FIRST_READ_MARGIN_SHARE = 0.2
 _MARGIN_SECONDS = 0.005
+_SECONDS_BETWEEN_WARNINGS = 5.0
 
 
 class Recommender:
@@ -37,6 +40,7 @@ class Recommender:
         self._online_store = online_store
         self._monotonic = monotonic
         self._now_micros = now_micros
+        self._next_warning = float("-inf")
 
     async def recommend(
         self,
@@ -61,7 +65,8 @@ class Recommender:
             segment: The group that the caller sorts the user into; "" for none.
 
         Raises:
-            StoreUnavailableError: The user's state or list cannot be read, or not within the caller's deadline.
+            StoreUnavailableError: The user's state cannot be read, or not within the caller's deadline; or a tier's
+                lists cannot, and no other tier had anything.
         """
         deadline = self._monotonic() + seconds_left
         if not self._online_store.is_remote:  # then no read waits, and a time limit would cost for nothing
@@ -85,6 +90,7 @@ class Recommender:
         if query.item_id:
             excluded[query.item_id] = None
         response = pb.RecommendResponse(tier=pb.TIER_POPULAR)
+        failure: StoreUnavailableError | None = None
         items = response.items
         for name in surface.tiers:
             tier = self._tiers[name]
@@ -93,7 +99,13 @@ class Recommender:
             if before == max_results:
                 report.outcome = pb.TIER_OUTCOME_NOT_NEEDED
                 continue
-            answer = await tier.rank(query, wanted=max_results - before, excluded=excluded)
+            try:
+                answer = await tier.rank(query, wanted=max_results - before, excluded=excluded)
+            except StoreUnavailableError as error:
+                # In a cluster the node with these lists may be away while all others answer.
+                self._warn(name, error)
+                failure = error
+                answer = TierAnswer(outcome=pb.TIER_OUTCOME_UNAVAILABLE)
             reason = tier.item_reason if answer.item_reason is None else answer.item_reason
             for item_id, score in zip(answer.item_ids, answer.scores, strict=True):
                 if item_id in excluded:
@@ -114,4 +126,13 @@ class Recommender:
                 report.outcome = pb.TIER_OUTCOME_EMPTY if answer.item_ids else answer.outcome
         if items:
             response.tier = items[0].tier
+        elif failure is not None:
+            raise failure
         return response
+
+    def _warn(self, name: TierName, error: StoreUnavailableError) -> None:
+        """Logs the first failure and then one every few seconds: a node that is away fails many calls."""
+        now = self._monotonic()
+        if now >= self._next_warning:
+            self._next_warning = now + _SECONDS_BETWEEN_WARNINGS
+            _log.warning("%s gave no answer: %s", name, error)

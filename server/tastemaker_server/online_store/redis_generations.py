@@ -34,8 +34,9 @@ redis.call('HSET', KEYS[2], ARGV[3], ARGV[4] .. ' filling')
 return {1, left}
 """
 _FINISH = """
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] .. ' filling' then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
+local value, whole = redis.call('HGET', KEYS[1], ARGV[1]), ARGV[2] .. ' ' .. ARGV[3]
+if value ~= ARGV[2] .. ' filling' and value ~= whole then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], whole)
 return 1
 """
 _NOTE_ERASURE = """

@@ -160,7 +160,10 @@ class RedisLists:
 
     async def _send_part(self, attempt: Attempt, commands: list[Command]) -> int:
         """Stores some lists, and returns how many keys are new."""
-        replies = await self._bulk(*commands)
+        # Not repeated: what a second try finds there is not new, and the count would say less than has to be there.
+        replies = await self._lists_connection.execute(
+            commands, timeout_seconds=_BULK_TIMEOUT_SECONDS, may_repeat=False
+        )
         if not await self._generations.is_filling(attempt):
             raise _taken(attempt)
         return sum(int(reply) for command, reply in zip(commands, replies, strict=True) if command[0] == "HSET")
