@@ -215,7 +215,16 @@ class RedisConnection:
 
 def _hint_from_text(text: str) -> str:
     """Some errors come without a class of their own, as from within a script."""
-    for word, kind in (("OOM", OutOfMemoryError), ("READONLY", ReadOnlyError), ("NOAUTH", AuthenticationError)):
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return (
+            "its certificate is not trusted: name the CA's file in the URL, ?ssl_ca_certs=FILE, and the host as in it"
+        )
+    for word, kind in (
+        ("OOM", OutOfMemoryError),
+        ("READONLY", ReadOnlyError),
+        ("NOAUTH", AuthenticationError),
+        ("NOPERM", NoPermissionError),
+    ):
         if word in text:
             return next(hint for known, hint in _HINTS if known is kind)
     return ""
