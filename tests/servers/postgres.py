@@ -100,6 +100,13 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {name}" + "".join(f" {key} {value}" for key, value in options.items()))
         return self.url(name)
 
+    def make_tablespace(self, name: str, folder: Path) -> None:
+        """Makes a tablespace in a new folder."""
+        folder.mkdir()
+        if self._owner is not None:
+            shutil.chown(folder, self._owner)
+        self.execute(f"CREATE TABLESPACE {name} LOCATION '{folder}'")
+
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Runs one statement as the superuser; returns its rows, if it has any."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
