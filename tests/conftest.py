@@ -14,9 +14,35 @@ from pathlib import Path
 import pytest
 from tests.servers.name_server import name_server
 from tests.servers.postgres import own_postgres, postgres_server, postgres_url
+from tests.servers.redis import (
+    _module_redis,
+    _one_redis,
+    _one_redis_cluster,
+    _one_redis_cluster_of_three,
+    own_redis_cluster,
+    redis,
+    redis_cluster,
+    start_redis,
+    three_masters,
+)
 from tests.servers.s3 import s3_bucket
 
-__all__ = ["name_server", "own_postgres", "postgres_server", "postgres_url", "s3_bucket"]
+__all__ = [
+    "_module_redis",
+    "_one_redis",
+    "_one_redis_cluster",
+    "_one_redis_cluster_of_three",
+    "name_server",
+    "own_postgres",
+    "own_redis_cluster",
+    "postgres_server",
+    "postgres_url",
+    "redis",
+    "redis_cluster",
+    "s3_bucket",
+    "start_redis",
+    "three_masters",
+]
 
 _START_SECONDS = 20
 

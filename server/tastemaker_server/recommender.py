@@ -4,6 +4,7 @@ It owns what holds for every tier: no item twice, none that the user has consume
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from tastemaker.v1 import recommendation_service_pb2 as pb
@@ -11,16 +12,18 @@ from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.metrics.pages import PageMetrics
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import SurfaceSettings, TierName
-from tastemaker_server.tiers import Query, Tier
+from tastemaker_server.tiers import Query, Tier, TierAnswer
 from tastemaker_server.tiers.precomputed import list_keys
 
 __all__ = ["Recommender"]
 
+_log = logging.getLogger(__name__)
 # What is kept of the deadline to say in time that the store does not answer. The first read finds a store that is away,
 # and its margin is ample; the rest may use nearly all, lest a page that is almost ready be thrown away.
 _FIRST_READ_MARGIN_SECONDS = 0.05
 _FIRST_READ_MARGIN_SHARE = 0.2
 _MARGIN_SECONDS = 0.005
+_SECONDS_BETWEEN_WARNINGS = 5.0
 
 
 class Recommender:
@@ -49,6 +52,7 @@ class Recommender:
         self._metrics = metrics
         self._monotonic = monotonic
         self._now_micros = now_micros
+        self._next_warning = float("-inf")
 
     async def recommend(
         self,
@@ -73,7 +77,8 @@ class Recommender:
             segment: The group that the caller sorts the user into; "" for none.
 
         Raises:
-            StoreUnavailableError: The user's state or list cannot be read, or not within the caller's deadline.
+            StoreUnavailableError: The user's state cannot be read, or not within the caller's deadline; or a tier's
+                lists cannot, and no other tier had anything.
         """
         began = self._monotonic()
         deadline = began + seconds_left
@@ -98,7 +103,7 @@ class Recommender:
         self, user_id: str, surface_name: str, surface: SurfaceSettings, item_id: str, segment: str, deadline: float
     ) -> Query:
         """Reads what is known of the user, and with it the list where the first tier will want it."""
-        if surface.tiers[0] is TierName.PRECOMPUTED:
+        if surface.tiers[0] is TierName.PRECOMPUTED and self._online_store.reads_together:
             state, found = await self._online_store.user_state_and_list(
                 user_id, surface.lists or surface_name, list_keys(user_id, item_id)
             )
@@ -112,6 +117,7 @@ class Recommender:
         if query.item_id:
             excluded[query.item_id] = None
         response = pb.RecommendResponse(tier=pb.TIER_POPULAR)
+        failure: StoreUnavailableError | None = None
         add_item, add_report = response.items.add, response.tier_reports.add
         missing = max_results
         for name in surface.tiers:
@@ -121,7 +127,13 @@ class Recommender:
                 continue
             report = add_report(tier=number)
             before = missing
-            answer = await tier.rank(query, wanted=missing, excluded=excluded)
+            try:
+                answer = await tier.rank(query, wanted=missing, excluded=excluded)
+            except StoreUnavailableError as error:
+                # In a cluster the node with these lists may be away while all others answer.
+                self._warn(name, error)
+                failure = error
+                answer = TierAnswer(outcome=pb.TIER_OUTCOME_UNAVAILABLE)
             reason = tier.item_reason if answer.item_reason is None else answer.item_reason
             for item_id, score in zip(answer.item_ids, answer.scores, strict=True):
                 if item_id in excluded:
@@ -143,4 +155,13 @@ class Recommender:
                     response.tier = number
             else:
                 report.outcome = pb.TIER_OUTCOME_EMPTY if answer.item_ids else answer.outcome
+        if missing == max_results and failure is not None:
+            raise failure
         return response
+
+    def _warn(self, name: TierName, error: StoreUnavailableError) -> None:
+        """Logs the first failure and then one every few seconds: a node that is away fails many calls."""
+        now = self._monotonic()
+        if now >= self._next_warning:
+            self._next_warning = now + _SECONDS_BETWEEN_WARNINGS
+            _log.warning("%s gave no answer: %s", name, error)

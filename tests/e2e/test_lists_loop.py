@@ -56,11 +56,22 @@ def feed(channel: grpc.Channel) -> None:
         stub.Feedback(request, timeout=10)
 
 
-def test_the_nightly_loop_ends_in_lists_that_are_served(start_front, tmp_path: Path) -> None:
-    front: FrontProcess = start_front(SURFACES)
+@pytest.mark.parametrize("front_count", [1, 2])
+def test_the_nightly_loop_ends_in_lists_that_are_served(
+    start_front, tmp_path: Path, request: pytest.FixtureRequest, front_count: int
+) -> None:
+    """One front on SQLite; two that share PostgreSQL and Redis: one hears the feedback, the other answers."""
+    stores = ""
+    if front_count == 2:
+        event_log, redis = request.getfixturevalue("postgres_url"), request.getfixturevalue("start_redis")()
+        stores = f'[stores]\nevent_log = "{event_log}"\nonline_store = "{redis.url}"\n'
+    fronts: list[FrontProcess] = [
+        start_front(stores + SURFACES, data_dir=tmp_path / f"data-{number}") for number in range(front_count)
+    ]
     config, lists = tmp_path / "front-0.toml", tmp_path / "lists"
-    with grpc.insecure_channel(front.address) as channel:
+    with grpc.insecure_channel(fronts[0].address) as channel:
         feed(channel)
+    with grpc.insecure_channel(fronts[-1].address) as channel:
         recommend = recommendation_service_pb2_grpc.RecommendationServiceStub(channel).Recommend
         before = recommend(pb.RecommendRequest(user_id="user-1", surface="home"), timeout=5)
         assert [report.outcome for report in before.tier_reports] == [pb.TIER_OUTCOME_NO_LIST, pb.TIER_OUTCOME_USED]

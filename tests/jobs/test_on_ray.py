@@ -184,21 +184,28 @@ def ray_head(child_environment: dict[str, str]) -> Iterator[tuple[str, dict[str,
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_submitted_job_trains_and_publishes(child_environment, processes, ratings_csv, tmp_path):
-    train = ["tastemaker-jobs", "train", "autoencoder", "--epochs", "2"]
-    where = ["--ratings", str(ratings_csv), "--models-dir", str(tmp_path / "models")]
+def test_submitted_jobs_train_publish_and_precompute(child_environment, processes, ratings_csv, tmp_path):
+    ratings = ["--ratings", str(ratings_csv)]
+    train = ["train", "autoencoder", "--epochs", "2", *ratings, "--models-dir", str(tmp_path / "models")]
+    precompute = ["precompute", "--surface", "home", "--model-dir", str(tmp_path / "models" / "autoencoder"), *ratings]
     for _ in range(2):
         with ray_head(child_environment) as (address, environment, head):
-            done = subprocess.run(
-                ["ray", "job", "submit", "--address", address, "--", *train, *where],
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=200,
-                check=False,
-            )
+            for job in (train, [*precompute, "--k", "10", "--lists-dir", str(tmp_path / "lists")]):
+                done = subprocess.run(
+                    ["ray", "job", "submit", "--address", address, "--", "tastemaker-jobs", *job],
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=200,
+                    check=False,
+                )
+                if done.returncode != 0:
+                    break
+                if job is train:
+                    trained = done.stdout
             if head.poll() is None:  # a head can die on a machine under heavy load; our job is what is tested here
                 break
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "popularity" in done.stdout
+    assert "popularity" in trained
+    assert (tmp_path / "lists" / "home" / "1" / "manifest.json").exists()
     assert versions(tmp_path / "models" / "autoencoder") == [1]

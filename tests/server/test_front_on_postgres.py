@@ -1,11 +1,14 @@
 """Fronts on one PostgreSQL: whoever is killed, no acknowledged event is lost and none counts twice."""
 
+import contextlib
 import itertools
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -111,6 +114,46 @@ def test_killed_postgresql_costs_no_event_and_lists_go_on(
     assert stream.failed[grpc.StatusCode.UNAVAILABLE] > 0
     assert front.process.poll() is None
     assert "let-me-in" not in "".join(front.log)
+
+
+@pytest.fixture
+def small_disk(own_postgres: PostgresServer) -> Iterator[Path]:
+    """A disk of 20 MB, a tablespace called `small` on it."""
+    folder = own_postgres.folder / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "none", folder], capture_output=True).returncode:
+        pytest.skip("may not mount a small disk here")
+    try:
+        own_postgres.make_tablespace("small", folder / "data")
+        yield folder
+    finally:
+        own_postgres.stop()
+        subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.slow
+def test_full_disk_of_postgresql_costs_no_event_and_ends_when_there_is_room(
+    own_postgres: PostgresServer, small_disk: Path, start_front: Callable[..., Any], connect: Callable[[str], Any]
+) -> None:
+    url = own_postgres.make_database(tablespace="small")
+    front = start_front(_toml(url))
+    wire = connect(front.address)
+    wire.feedback(*[make_event(user, user_id=user, item_id="liked") for user in ("a", "b")])
+    stream = _Stream([connect(front.address)])
+    with stream.running():
+        stream.wait_for_more(20)
+        filler = small_disk / "filler"
+        with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(65536))
+        _wait(lambda: stream.failed[grpc.StatusCode.UNAVAILABLE] > 0, "the disk is full")
+        with pytest.raises(grpc.RpcError, match="No space left on device"):
+            wire.feedback(*[make_event(f"large-{number}", item_id="x" * 200) for number in range(500)])
+        assert wire.item_ids("somebody")[0] == "liked"
+        filler.unlink()
+        stream.wait_for_more(50)
+    stream.check(_stored_ids(url))
+    assert front.process.poll() is None
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,21 @@ class PostgresServer:
         )
         self._is_running = True
 
+    def turn_tls_on(self, certificate: Path, key: Path) -> None:
+        """Lets clients in with TLS, too; it goes on running."""
+        for source, name in ((certificate, "server.crt"), (key, "server.key")):
+            target = self.folder / "data" / name
+            shutil.copyfile(source, target)
+            target.chmod(0o600)
+            if self._owner is not None:
+                shutil.chown(target, self._owner)
+        self.execute("ALTER SYSTEM SET ssl = on")
+        self.execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + 20
+        while self.execute("SHOW ssl") != [("on",)]:  # a new session each time: the reload takes a moment
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            time.sleep(0.02)
+
     def stop(self) -> None:
         """Stops it as an operator would in a hurry."""
         self._run("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.folder / "data"))
@@ -83,6 +99,13 @@ class PostgresServer:
         name = f"test_{next(self._names)}"
         self.execute(f"CREATE DATABASE {name}" + "".join(f" {key} {value}" for key, value in options.items()))
         return self.url(name)
+
+    def make_tablespace(self, name: str, folder: Path) -> None:
+        """Makes a tablespace in a new folder."""
+        folder.mkdir()
+        if self._owner is not None:
+            shutil.chown(folder, self._owner)
+        self.execute(f"CREATE TABLESPACE {name} LOCATION '{folder}'")
 
     def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Runs one statement as the superuser; returns its rows, if it has any."""

@@ -136,6 +136,10 @@ def explain_start_error(error: psycopg.Error, address: PostgresAddress) -> Excep
     # Without a connection there is no SQLSTATE, only text.
     if "password authentication failed" in text or "no password supplied" in text:
         fix = "set the password in the URL, in stores.event_log_password_file, in PGPASSWORD or in PGPASSFILE"
+    elif "certificate" in text and error.sqlstate is None:
+        fix = "name the CA's file in the URL, sslrootcert=FILE, and the host as the server's certificate does"
+    elif "does not support SSL" in text:
+        fix = "turn ssl on in the server, or leave sslmode out of the URL"
     elif "no pg_hba.conf entry" in text:
         fix = "let this machine and user in, in the server's pg_hba.conf"
     elif ("database" in text or "role" in text) and "does not exist" in text and error.sqlstate is None:

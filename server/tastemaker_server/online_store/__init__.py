@@ -31,6 +31,8 @@ class OnlineStore(Protocol):
 
     is_remote: bool
     """Whether a read waits for another process, and so has to be cut off when the caller's deadline comes."""
+    reads_together: bool
+    """Whether `user_state_and_list` is worth it; not where the two lie on different nodes, one of which may be away."""
 
     async def user_state(self, user_id: str) -> UserState | None:
         """What is known of a user, not to be changed; None for a user without events."""
@@ -122,7 +124,11 @@ class OnlineStore(Protocol):
         ...
 
     async def erase_user(self, user_id: str) -> None:
-        """Removes a user's state, part in popularity, and lists in every generation that can be read, for good."""
+        """Removes a user's state, part in popularity, and lists in every generation that can be read, for good.
+
+        In generations that are on their way in, by `put_lists` that has begun, the user's list goes before
+        `activate_lists` lets anybody read them, also where the publisher is killed and run again.
+        """
         ...
 
     async def check(self) -> None:

@@ -31,6 +31,7 @@ class RedisOnlineStore(RedisUsers, RedisLists):
             SettingsError: The URL cannot be read.
         """
         self._redis = RedisConnection(url, timeout_seconds=timeout_seconds)
+        self.reads_together = not self._redis.is_cluster
         self._redis_reader = RedisReader(connection=self._redis)
         RedisUsers.__init__(self, connection=self._redis, reader=self._redis_reader, policy=policy)
         RedisLists.__init__(self, connection=self._redis, reader=self._redis_reader)
@@ -38,7 +39,9 @@ class RedisOnlineStore(RedisUsers, RedisLists):
     async def user_state_and_list(
         self, user_id: str, name: str, keys: "Mapping[ListKey, str]"
     ) -> tuple[UserState | None, FoundList | None]:
-        """See `OnlineStore.user_state_and_list`. One round trip."""
+        """See `OnlineStore.user_state_and_list`. One round trip on one server."""
+        if not self.reads_together:
+            return await self.user_state(user_id), await self.read_list(name, keys)
         (value,), found = await self._read_with_list((self._user_command(user_id),), name, keys)
         return self._user_state(value), found
 

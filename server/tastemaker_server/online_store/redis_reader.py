@@ -2,6 +2,8 @@
 
 While a pipeline is under way, later reads gather for the next one, so that the busier the front, the more reads share
 what a round trip costs. A lone read waits for nothing. A command that many readers need is sent once for all of them.
+
+Each node of a cluster has a lane of its own: who asks one that is dead or slow keeps nobody waiting who asks others.
 """
 
 import asyncio
@@ -18,19 +20,50 @@ class RedisReader:
 
     def __init__(self, *, connection: RedisConnection) -> None:
         self._connection = connection
-        self._waiting: list[tuple[tuple[Command, ...], Command | None, asyncio.Future[list[Any]]]] = []
-        self._task: asyncio.Task[None] | None = None
+        self._lanes: dict[str, _Lane] = {}
 
     async def read(self, *commands: Command, shared: Command | None = None) -> list[Any]:
         """Returns the replies to the commands, which go out in one pipeline, and in their order on one server.
 
         Args:
-            commands: For this reader.
+            commands: For this reader; in a cluster, all for one node.
             shared: One more, sent after all readers' own, and once for all that share it.
 
         Raises:
             StoreUnavailableError: There was no answer in time, or an error.
         """
+        lane = self._lane(commands[0]) if commands else None
+        if shared is None:
+            return await (lane or self._lane_of("")).read(commands, None)
+        lane_of_shared = self._lane(shared)
+        if lane is None or lane is lane_of_shared:
+            return await lane_of_shared.read(commands, shared)
+        own, of_shared = await asyncio.gather(lane.read(commands, None), lane_of_shared.read((), shared))
+        return [*own, *of_shared]
+
+    async def close(self) -> None:
+        """Waits until nothing is under way."""
+        for lane in self._lanes.values():
+            await lane.close()
+
+    def _lane(self, command: Command) -> "_Lane":
+        return self._lane_of(self._connection.node(command))
+
+    def _lane_of(self, node: str) -> "_Lane":
+        if node not in self._lanes:
+            self._lanes[node] = _Lane(connection=self._connection)
+        return self._lanes[node]
+
+
+class _Lane:
+    """Reads that share pipelines."""
+
+    def __init__(self, *, connection: RedisConnection) -> None:
+        self._connection = connection
+        self._waiting: list[tuple[tuple[Command, ...], Command | None, asyncio.Future[list[Any]]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def read(self, commands: tuple[Command, ...], shared: Command | None) -> list[Any]:
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
         self._waiting.append((commands, shared, future))
         if self._task is None:
@@ -38,7 +71,6 @@ class RedisReader:
         return await future
 
     async def close(self) -> None:
-        """Waits until nothing is under way."""
         if self._task is not None:
             await self._task
 

@@ -37,6 +37,7 @@ class SqliteOnlineStore(SqliteLists):
     """See `OnlineStore`."""
 
     is_remote = False
+    reads_together = True
 
     def __init__(self, path: Path, *, policy: StatePolicy) -> None:
         """Opens the file, or makes it.
@@ -118,6 +119,7 @@ class SqliteOnlineStore(SqliteLists):
                 )
                 connection.execute("DELETE FROM popularity WHERE user_count <= 0")
             connection.execute("DELETE FROM users WHERE user_id = ?", (user_id,))
+            self.note_erasure(connection, user_id)
 
         await self._writer.submit(erase)
         await self._erase_from_lists(user_id)

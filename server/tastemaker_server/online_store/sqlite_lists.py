@@ -9,7 +9,8 @@ import contextlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -26,6 +27,9 @@ CREATE TABLE IF NOT EXISTS list_files (
     file TEXT PRIMARY KEY, name TEXT NOT NULL, generation INTEGER NOT NULL, role TEXT NOT NULL, info BLOB
 ) STRICT;
 CREATE UNIQUE INDEX IF NOT EXISTS list_files_by_generation ON list_files (name, generation);
+CREATE TABLE IF NOT EXISTS list_erasures (
+    name TEXT NOT NULL, generation INTEGER NOT NULL, user_id TEXT NOT NULL, PRIMARY KEY (name, generation, user_id)
+) STRICT, WITHOUT ROWID;
 """
 _STORE = "online_store"
 # What becomes of a file: FILLING, then FILLED, then ACTIVE, then PREVIOUS.
@@ -66,7 +70,10 @@ class SqliteLists:
     async def put_lists(self, name: str, generation: int, lists: Iterable[tuple[str, bytes]]) -> int:
         """See `OnlineStore.put_lists`."""
         file = f"{name}-{generation}-{secrets.token_hex(4)}.db"
-        taken = f"generation {generation} of {name!r} is being put by another process; let it finish"
+        taken = (
+            f"generation {generation} of {name!r} is being put by another process, or a later one has become active; "
+            "let it finish"
+        )
 
         def begin(connection: sqlite3.Connection) -> None:
             row = connection.execute(
@@ -98,13 +105,22 @@ class SqliteLists:
         """See `OnlineStore.activate_lists`."""
         generation = info.generation
 
-        def switch(connection: sqlite3.Connection) -> None:
+        def look(connection: sqlite3.Connection) -> tuple[str, str, list[str]]:
             row = connection.execute(
-                "SELECT role FROM list_files WHERE name = ? AND generation = ?", (name, generation)
+                "SELECT file, role FROM list_files WHERE name = ? AND generation = ?", (name, generation)
             ).fetchone()
-            if row is None or row[0] == _FILLING:
+            if row is None or row[1] == _FILLING:
                 raise ValueError(f"generation {generation} of {name!r} has no lists, or not all; put them first")
-            if row[0] != _ACTIVE:
+            erased = connection.execute(
+                "SELECT user_id FROM list_erasures WHERE name = ? AND generation = ?", (name, generation)
+            )
+            return *row, [user_id for (user_id,) in erased] if info.key == LIST_KEY_USER else []
+
+        def switch(connection: sqlite3.Connection, looked_at: str, removed: list[str]) -> bool:
+            file, role, erased = look(connection)
+            if file != looked_at or set(erased) - set(removed):
+                return False
+            if role != _ACTIVE:
                 # Generations above the new one may be on their way in; only older ones go.
                 connection.execute(
                     "DELETE FROM list_files WHERE name = ?1 AND generation <> ?2 AND (role = ?3 OR "
@@ -118,8 +134,19 @@ class SqliteLists:
                 "UPDATE list_files SET role = ?, info = ? WHERE name = ? AND generation = ?",
                 (_ACTIVE, info.SerializeToString(), name, generation),
             )
+            connection.execute(
+                "DELETE FROM list_erasures WHERE (name, generation) NOT IN "
+                "(SELECT name, generation FROM list_files WHERE role IN (?, ?))",
+                (_FILLING, _FILLED),
+            )
+            return True
 
-        await self._lists_writer.submit(switch)
+        while True:
+            file, _, erased = await self._lists_writer.submit(look)
+            if erased:
+                await asyncio.to_thread(_delete, self._folder / file, erased)
+            if await self._lists_writer.submit(partial(switch, looked_at=file, removed=erased)):
+                break
         self._remove_unnamed_files(name)
 
     async def rollback_lists(self, name: str) -> ListGeneration:
@@ -191,8 +218,16 @@ class SqliteLists:
         except sqlite3.Error as error:
             raise StoreUnavailableError(_STORE, error) from error
 
+    @staticmethod
+    def note_erasure(connection: sqlite3.Connection, user_id: str) -> None:
+        """Notes for every generation that is on its way in that this user's list may not become readable in it."""
+        connection.execute(
+            "INSERT OR IGNORE INTO list_erasures SELECT name, generation, ? FROM list_files WHERE role IN (?, ?)",
+            (user_id, _FILLING, _FILLED),
+        )
+
     async def _erase_from_lists(self, user_id: str) -> None:
-        """Removes a user's lists from every generation that can be read."""
+        """Removes a user's lists from every generation that can be read; `note_erasure` has seen to the others."""
         try:
             rows = self._lists_reader.execute(
                 "SELECT file, info FROM list_files WHERE role IN (?, ?)", (_ACTIVE, _PREVIOUS)
@@ -201,7 +236,7 @@ class SqliteLists:
             raise StoreUnavailableError(_STORE, error) from error
         for file, info in rows:
             if ListGeneration.FromString(info).key == LIST_KEY_USER:
-                await asyncio.to_thread(_delete, self._folder / file, user_id)
+                await asyncio.to_thread(_delete, self._folder / file, [user_id])
 
     def _close_lists(self) -> None:
         for generation in self._open.values():
@@ -273,8 +308,8 @@ def _fill(path: Path, lists: Iterable[tuple[str, bytes]]) -> int:
     return count
 
 
-def _delete(path: Path, key: str) -> None:
-    """Removes one list; nothing where the file has gone since."""
+def _delete(path: Path, keys: Sequence[str]) -> None:
+    """Removes lists; nothing where the file has gone since."""
     if not path.exists():
         return
     try:
@@ -282,7 +317,7 @@ def _delete(path: Path, key: str) -> None:
             sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=_BUSY_TIMEOUT_SECONDS, isolation_level=None)
         ) as connection:
             connection.execute("PRAGMA secure_delete = ON")
-            connection.execute("DELETE FROM lists WHERE key = ?", (key,))
+            connection.executemany("DELETE FROM lists WHERE key = ?", ((key,) for key in keys))
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
         if path.exists():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_SEGMENT
 from tastemaker.v1 import recommendation_service_pb2 as pb
+from tastemaker_server.errors import StoreUnavailableError
 from tastemaker_server.online_store import FoundList, OnlineStore
 from tastemaker_server.settings import TierName
 from tastemaker_server.tiers import Query, TierAnswer
@@ -53,9 +54,12 @@ class PopularTier:
     async def _segment_list(self, name: str, segment: str) -> FoundList | None:
         known = self._segments.get((name, segment))
         if known is None or self._monotonic() >= known.stale_at:
-            found = await self._online_store.read_list(name, {LIST_KEY_SEGMENT: segment})
-            if segment and found is not None and found.ranked is None:
-                found = await self._online_store.read_list(name, {LIST_KEY_SEGMENT: ""})
+            try:
+                found = await self._online_store.read_list(name, {LIST_KEY_SEGMENT: segment})
+                if segment and found is not None and found.ranked is None:
+                    found = await self._online_store.read_list(name, {LIST_KEY_SEGMENT: ""})
+            except StoreUnavailableError:
+                found = known.found if known is not None else None
             known = _Segment(found, self._monotonic() + _REFRESH_SECONDS)
             self._segments.pop((name, segment), None)
             while len(self._segments) >= _MAX_SEGMENTS:  # callers may send any; the one read longest ago goes
@@ -64,7 +68,13 @@ class PopularTier:
         return known.found
 
     async def _refresh(self, limit: int) -> None:
-        popular = await self._online_store.popular(limit)
+        try:
+            popular = await self._online_store.popular(limit)
+        except StoreUnavailableError:
+            if not self._item_ids:
+                raise
+            self._stale_at = self._monotonic() + _REFRESH_SECONDS  # what was popular a moment ago still is
+            return
         self._limit = limit
         self._item_ids = [item_id for item_id, _ in popular]
         self._scores = [float(user_count) for _, user_count in popular]

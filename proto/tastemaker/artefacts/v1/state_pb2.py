@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from tastemaker.artefacts.v1 import lists_pb2 as tastemaker_dot_artefacts_dot_v1_dot_lists__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tastemaker/artefacts/v1/state.proto\x12\x17tastemaker.artefacts.v1\x1a#tastemaker/artefacts/v1/lists.proto\"^\n\tUserState\x12\x36\n\x07history\x18\x01 \x03(\x0b\x32%.tastemaker.artefacts.v1.HistoryEntry\x12\x19\n\x11\x63onsumed_item_ids\x18\x02 \x03(\t\"`\n\x0cHistoryEntry\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nevent_type\x18\x02 \x01(\x05\x12\x19\n\x11\x65vent_time_micros\x18\x03 \x01(\x03\x12\x10\n\x08position\x18\x04 \x01(\x03\"~\n\x10\x43ountedUserState\x12\x31\n\x05state\x18\x01 \x01(\x0b\x32\".tastemaker.artefacts.v1.UserState\x12\x1a\n\x12uncounted_item_ids\x18\x02 \x03(\t\x12\x1b\n\x13uncounted_positions\x18\x03 \x03(\x03\"\x81\x01\n\x0bListPointer\x12\x37\n\x06\x61\x63tive\x18\x01 \x01(\x0b\x32\'.tastemaker.artefacts.v1.ListGeneration\x12\x39\n\x08previous\x18\x02 \x01(\x0b\x32\'.tastemaker.artefacts.v1.ListGeneration\".\n\nRankedList\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x02\"\\\n\x0b\x41ttribution\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12\x1a\n\x12served_time_micros\x18\x03 \x01(\x03\x12\x0c\n\x04tier\x18\x04 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#tastemaker/artefacts/v1/state.proto\x12\x17tastemaker.artefacts.v1\x1a#tastemaker/artefacts/v1/lists.proto\"^\n\tUserState\x12\x36\n\x07history\x18\x01 \x03(\x0b\x32%.tastemaker.artefacts.v1.HistoryEntry\x12\x19\n\x11\x63onsumed_item_ids\x18\x02 \x03(\t\"`\n\x0cHistoryEntry\x12\x0f\n\x07item_id\x18\x01 \x01(\t\x12\x12\n\nevent_type\x18\x02 \x01(\x05\x12\x19\n\x11\x65vent_time_micros\x18\x03 \x01(\x03\x12\x10\n\x08position\x18\x04 \x01(\x03\"~\n\x10\x43ountedUserState\x12\x31\n\x05state\x18\x01 \x01(\x0b\x32\".tastemaker.artefacts.v1.UserState\x12\x1a\n\x12uncounted_item_ids\x18\x02 \x03(\t\x12\x1b\n\x13uncounted_positions\x18\x03 \x03(\x03\"\xb3\x01\n\x0bListPointer\x12\x37\n\x06\x61\x63tive\x18\x01 \x01(\x0b\x32\'.tastemaker.artefacts.v1.ListGeneration\x12\x39\n\x08previous\x18\x02 \x01(\x0b\x32\'.tastemaker.artefacts.v1.ListGeneration\x12\x16\n\x0e\x61\x63tive_attempt\x18\x03 \x01(\t\x12\x18\n\x10previous_attempt\x18\x04 \x01(\t\".\n\nRankedList\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x0e\n\x06scores\x18\x02 \x03(\x02\"\\\n\x0b\x41ttribution\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07surface\x18\x02 \x01(\t\x12\x1a\n\x12served_time_micros\x18\x03 \x01(\x03\x12\x0c\n\x04tier\x18\x04 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,9 +39,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COUNTEDUSERSTATE']._serialized_start=295
   _globals['_COUNTEDUSERSTATE']._serialized_end=421
   _globals['_LISTPOINTER']._serialized_start=424
-  _globals['_LISTPOINTER']._serialized_end=553
-  _globals['_RANKEDLIST']._serialized_start=555
-  _globals['_RANKEDLIST']._serialized_end=601
-  _globals['_ATTRIBUTION']._serialized_start=603
-  _globals['_ATTRIBUTION']._serialized_end=695
+  _globals['_LISTPOINTER']._serialized_end=603
+  _globals['_RANKEDLIST']._serialized_start=605
+  _globals['_RANKEDLIST']._serialized_end=651
+  _globals['_ATTRIBUTION']._serialized_start=653
+  _globals['_ATTRIBUTION']._serialized_end=745
 # @@protoc_insertion_point(module_scope)

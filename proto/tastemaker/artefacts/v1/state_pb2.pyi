@@ -38,12 +38,16 @@ class CountedUserState(_message.Message):
     def __init__(self, state: _Optional[_Union[UserState, _Mapping]] = ..., uncounted_item_ids: _Optional[_Iterable[str]] = ..., uncounted_positions: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ListPointer(_message.Message):
-    __slots__ = ("active", "previous")
+    __slots__ = ("active", "previous", "active_attempt", "previous_attempt")
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_ATTEMPT_FIELD_NUMBER: _ClassVar[int]
     active: _lists_pb2.ListGeneration
     previous: _lists_pb2.ListGeneration
-    def __init__(self, active: _Optional[_Union[_lists_pb2.ListGeneration, _Mapping]] = ..., previous: _Optional[_Union[_lists_pb2.ListGeneration, _Mapping]] = ...) -> None: ...
+    active_attempt: str
+    previous_attempt: str
+    def __init__(self, active: _Optional[_Union[_lists_pb2.ListGeneration, _Mapping]] = ..., previous: _Optional[_Union[_lists_pb2.ListGeneration, _Mapping]] = ..., active_attempt: _Optional[str] = ..., previous_attempt: _Optional[str] = ...) -> None: ...
 
 class RankedList(_message.Message):
     __slots__ = ("item_ids", "scores")
