@@ -7,7 +7,6 @@ import socket
 from collections.abc import Iterator
 
 import ray
-from ray.exceptions import RayError as UpstreamError
 
 from tastemaker_jobs.errors import ClusterTooSmallError, RayStartError
 
@@ -29,12 +28,11 @@ def connected(address: str | None, *, spare_cores: int = 0) -> Iterator[None]:
     """
     try:
         if address is None:
-            cores = (os.cpu_count() or 1) + spare_cores
-            ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            _start((os.cpu_count() or 1) + spare_cores)
         else:
             _knock(address)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (UpstreamError, OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray raises Exception itself where its node did not start in time
         where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
         raise RayStartError(f"{where}: {error}. --no-ray trains without it.") from error
     try:
@@ -90,6 +88,20 @@ def check_fits(workers: int, *, cores: int, gpus: int) -> None:
             f"asked for {asked}; the cluster has {all_cores} cores and {all_gpus} GPUs on {len(nodes)} nodes. Ask for"
             " fewer --workers, or add nodes."
         )
+
+
+def _start(cores: int) -> None:
+    for is_last in (False, True):
+        try:
+            ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except Exception:
+            # A busy machine may take more than the thirty seconds that Ray gives its node; what it read from disk then
+            # makes the second start faster.
+            ray.shutdown()
+            if is_last:
+                raise
+        else:
+            return
 
 
 def _knock(address: str) -> None:

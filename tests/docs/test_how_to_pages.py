@@ -19,9 +19,6 @@ from typing import Any
 import psycopg
 import pytest
 from tests.docs.blocks import ROOT, scripts
-from tests.server.conftest import start_redis
-
-__all__ = ["start_redis"]
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 

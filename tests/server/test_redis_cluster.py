@@ -47,7 +47,7 @@ class _Readers:
 
     def __init__(self, wire: Any) -> None:
         self.pages: list[tuple[float, str, int, str]] = []
-        """When, for whom, which generation (0: another tier), and the prefix of the first item."""
+        """Asked when, for whom, which generation (0: another tier), and the prefix of the first item."""
         self.failures: list[tuple[float, str, grpc.StatusCode]] = []
         self._wire = wire
         self._stop = threading.Event()
@@ -64,6 +64,7 @@ class _Readers:
     def _read(self) -> None:
         while not self._stop.is_set():
             for user in _USERS:
+                asked_at = time.monotonic()
                 try:
                     response = self._wire.recommend(user, timeout=2)
                 except grpc.RpcError as error:
@@ -72,7 +73,7 @@ class _Readers:
                 items = {item.item_id.split("-")[0] for item in response.items if item.tier == pb.TIER_PRECOMPUTED}
                 assert len(items) <= 1
                 generation = response.tier_reports[0].list_generation
-                self.pages.append((time.monotonic(), user, generation, items.pop() if items else ""))
+                self.pages.append((asked_at, user, generation, items.pop() if items else ""))
 
 
 @pytest.mark.parametrize("has_the_pointers", [True, False])

@@ -12,7 +12,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -26,12 +25,12 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisClusterException,
     RedisError,
-    ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
+from tastemaker_server.online_store.redis_direct import RedisDirect
 from tastemaker_server.store_urls import mask_passwords
 
 __all__ = ["Command", "RedisConnection"]
@@ -73,6 +72,8 @@ class RedisConnection:
         self._timeout_seconds = timeout_seconds
         self.is_cluster = "+cluster://" in url
         """Whether keys lie on different nodes, one of which may be away."""
+        self.direct: RedisDirect | None = None
+        """For reads, where there is one server."""
         self._look: asyncio.Task[None] | None = None
         self._next_look = 0.0
         self._former_nodes: list[Any] = []
@@ -83,10 +84,13 @@ class RedisConnection:
             if self.is_cluster:
                 options |= {"socket_timeout": _SILENT_NODE_SECONDS, "require_full_coverage": False}
                 self._client: Any = RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
-                self._for_reads: Any = None
             else:
                 self._client = Redis.from_url(url, socket_timeout=None, **options)
-                self._for_reads = self._client.connection_pool.make_connection()
+                self.direct = RedisDirect(
+                    self._client.connection_pool.make_connection,
+                    timeout_seconds=timeout_seconds,
+                    unavailable=self.unavailable,
+                )
         except (RedisError, ValueError) as error:
             raise SettingsError([f"stores.online_store: {self._shown_url} cannot be used: {error}"]) from error
 
@@ -120,58 +124,16 @@ class RedisConnection:
             replies += await self._send(part, timeout_seconds or self._timeout_seconds, may_repeat=may_repeat)
         return replies
 
-    async def read(self, commands: Sequence[Command]) -> list[Any]:
-        """As `execute`, for commands that change nothing, and one call at a time.
-
-        On one server they have a connection of their own: a pipeline of the client's takes one from the pool, looks
-        whether it is alive and puts it back, which costs more than the commands.
-
-        Raises:
-            StoreUnavailableError: A command could not be sent or answered with an error.
-        """
-        if self._for_reads is None:
-            return await self.execute(commands)
-        try:
-            async with asyncio.timeout(self._timeout_seconds):
-                replies = await self._exchange(commands)
-        except TimeoutError as error:
-            raise self._late(self._timeout_seconds) from error
-        except (RedisError, OSError) as error:
-            raise self.unavailable(error) from error
-        return self._checked(replies)
-
     async def close(self) -> None:
         """Closes the connections."""
-        if self._for_reads is not None:
-            await self._for_reads.disconnect()
+        if self.direct is not None:
+            self.direct.close()
         if self._look is not None:
             self._look.cancel()
             await asyncio.gather(self._look, return_exceptions=True)
         if self.is_cluster:
             await asyncio.gather(*(node.disconnect() for node in [*self._former_nodes, *self._nodes()]))
         await self._client.aclose()
-
-    async def _exchange(self, commands: Sequence[Command]) -> list[Any]:
-        """Sends commands on the connection for reads; where that has died, once more on a new one."""
-        try:
-            return await self._exchange_once(commands)
-        except (RedisConnectionError, OSError):
-            return await self._exchange_once(commands)
-
-    async def _exchange_once(self, commands: Sequence[Command]) -> list[Any]:
-        connection = self._for_reads
-        replies = []
-        try:
-            await connection.send_packed_command(b"".join(map(pack_command, commands)))  # connects, where it must
-            for _ in commands:
-                try:
-                    replies.append(await connection.read_response())
-                except ResponseError as error:  # of this command; the next one's reply follows
-                    replies.append(error)
-        except BaseException:  # a cancellation too: the next call must not get the replies to this one
-            await connection.disconnect(nowait=True)
-            raise
-        return replies
 
     async def _send(self, commands: Sequence[Command], timeout_seconds: float, *, may_repeat: bool) -> list[Any]:
         try:

@@ -1,9 +1,9 @@
-"""Reads that share round trips: those of one turn of the event loop go out together, one pipeline at a time.
+"""Reads that share round trips: those of one turn of the event loop go out together. A lone read waits for nothing.
 
-While a pipeline is under way, later reads gather for the next one, so that the busier the front, the more reads share
-what a round trip costs. A lone read waits for nothing. A command that many readers need is sent once for all of them.
-
-Each node of a cluster has a lane of its own: who asks one that is dead or slow keeps nobody waiting who asks others.
+One server is asked by `redis_direct`. Each node of a cluster has a lane of its own: who asks one that is dead or slow
+keeps nobody waiting who asks others. A lane has one pipeline under way, while later reads gather for the next one, so
+that the busier the front, the more reads share what a round trip costs. A command that many readers need is sent once
+for all of them.
 """
 
 import asyncio
@@ -27,11 +27,13 @@ class RedisReader:
 
         Args:
             commands: For this reader; in a cluster, all for one node.
-            shared: One more, sent after all readers' own, and once for all that share it.
+            shared: One more, sent after the reader's own; in a cluster once for all that share it.
 
         Raises:
             StoreUnavailableError: There was no answer in time, or an error.
         """
+        if self._connection.direct is not None:
+            return await self._connection.direct.read(commands if shared is None else (*commands, shared))
         lane = self._lane(commands[0]) if commands else None
         if shared is None:
             return await (lane or self._lane_of("")).read(commands, None)
@@ -86,7 +88,7 @@ class _Lane:
         sent = [command for commands, _, _ in batch for command in commands]
         shared = dict.fromkeys(command for _, command, _ in batch if command is not None)
         try:
-            replies = await self._connection.read([*sent, *shared])
+            replies = await self._connection.execute([*sent, *shared])
         except Exception as error:  # whatever it was, every reader must hear of it
             failure = (
                 error if isinstance(error, StoreUnavailableError) else StoreUnavailableError("online_store", error)
