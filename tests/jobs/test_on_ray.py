@@ -209,3 +209,14 @@ def test_submitted_jobs_train_publish_and_precompute(child_environment, processe
     assert "popularity" in trained
     assert (tmp_path / "lists" / "home" / "1" / "manifest.json").exists()
     assert versions(tmp_path / "models" / "autoencoder") == [1]
+
+
+def test_a_ray_that_cannot_start_is_one_line_and_not_a_traceback(tmp_path, monkeypatch, capsys):
+    write_ratings(synthetic_ratings(seed=3), tmp_path / "ratings.csv")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("x" * 120)))  # too long for the path of a socket
+    argv = ["train", "ease", "--ratings", f"{tmp_path}/ratings.csv", "--models-dir", f"{tmp_path}/models"]
+    assert main(argv) == 1
+    said = capsys.readouterr().err
+    assert "error: Ray cannot be started: " in said
+    assert "--no-ray" in said
+    assert "Traceback" not in said
