@@ -48,12 +48,12 @@ type: $(READY) ## mypy, strict
 
 .PHONY: check
 check: lint type ## the quick part of the tests, with lint and type: under three minutes
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not faults"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not faults"
 
-# Two files of tests at a time: most tests wait for processes that start. tests/conftest.py says which keep together.
+# Two files of tests at a time: most tests wait for processes that start. More at once only makes Ray's late.
 .PHONY: test
 test: lint type ## the tests, with lint and type
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not faults"
+	$(BIN)/pytest -n 2 --dist loadfile -m "not faults"
 
 .PHONY: test-faults
 test-faults: $(READY) ## the tests that kill whole clusters and wait for what comes back: minutes each

@@ -52,27 +52,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 
-_STARTS_RAY = {
-    "test_demo.py",
-    "test_how_to_pages.py",
-    "test_image_cnn.py",
-    "test_job_metrics.py",
-    "test_lists_loop.py",
-    "test_loop.py",
-    "test_on_ray.py",
-    "test_on_ray_train.py",
-    "test_precompute.py",
-    "test_tuning.py",
-}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: a file's tests share a process, as do all that start a Ray: two would starve."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path.name in _STARTS_RAY else str(item.path)))
-
-
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the developer's own shell reaches a test."""
