@@ -7,13 +7,13 @@ nothing of what was sent but the surface's name.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 
 from tastemaker.v1 import recommendation_service_pb2
 from tastemaker_server.call import REQUEST_ID_KEY, Call, begin_call, metadata_value
+from tastemaker_server.unary_interceptor import Behaviour, UnaryInterceptor
 
 __all__ = ["CallLogInterceptor"]
 
@@ -33,34 +33,20 @@ _OURS = frozenset(
 )
 
 
-class CallLogInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every unary handler once, at its first call. It stands before all others: they work inside its call."""
+class CallLogInterceptor(UnaryInterceptor):
+    """It stands before whatever works inside a call, and behind what only counts."""
 
     def __init__(self, *, slow_call_milliseconds: int) -> None:
         """Takes the time from which on a call that went well has a line at INFO."""
+        super().__init__()
         self._slow_seconds = slow_call_milliseconds / 1000
-        self._wrapped: dict[str, Any] = {}
 
-    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
-        """Returns the handler of `details.method`, wrapped; streaming ones (health, reflection) as they are."""
-        wrapped = self._wrapped.get(details.method)
-        if wrapped is not None:
-            return wrapped
-        handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-        wrapped = grpc.unary_unary_rpc_method_handler(
-            _observed(handler.unary_unary, details.method, self._slow_seconds),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-        self._wrapped[details.method] = wrapped
-        return wrapped
+    def wrap(self, behaviour: Behaviour, method: str) -> Behaviour:
+        """See `UnaryInterceptor.wrap`."""
+        return _observed(behaviour, method, self._slow_seconds)
 
 
-def _observed(
-    behaviour: Callable[..., Awaitable[Any]], method: str, slow_seconds: float
-) -> Callable[..., Awaitable[Any]]:
+def _observed(behaviour: Behaviour, method: str, slow_seconds: float) -> Behaviour:
     async def call(request: Any, context: Any) -> Any:
         started = time.monotonic()
         begun = begin_call(context.invocation_metadata())

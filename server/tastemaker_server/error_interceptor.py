@@ -5,7 +5,6 @@ Details travel in the trailing metadata, which gRPC bounds at 8 KiB by default: 
 
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -15,6 +14,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from tastemaker.v1 import error_reason_pb2
 from tastemaker_server.call import REQUEST_ID_KEY, current_call, metadata_value
 from tastemaker_server.errors import FrontError
+from tastemaker_server.unary_interceptor import Behaviour, UnaryInterceptor
 
 __all__ = ["ERROR_DOMAIN", "ErrorInterceptor"]
 
@@ -26,30 +26,15 @@ _PREFIX = "ERROR_REASON_"
 _log = logging.getLogger(__name__)
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every unary handler once, at its first call."""
+class ErrorInterceptor(UnaryInterceptor):
+    """Gives every unary handler's exceptions a status."""
 
-    def __init__(self) -> None:
-        self._wrapped: dict[str, Any] = {}
-
-    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
-        """Returns the handler of `details.method`, wrapped; streaming ones (health, reflection) as they are."""
-        wrapped = self._wrapped.get(details.method)
-        if wrapped is not None:
-            return wrapped
-        handler = await continuation(details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-        wrapped = grpc.unary_unary_rpc_method_handler(
-            _with_status(handler.unary_unary, details.method),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
-        self._wrapped[details.method] = wrapped
-        return wrapped
+    def wrap(self, behaviour: Behaviour, method: str) -> Behaviour:
+        """See `UnaryInterceptor.wrap`."""
+        return _with_status(behaviour, method)
 
 
-def _with_status(behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+def _with_status(behaviour: Behaviour, method: str) -> Behaviour:
     async def call(request: Any, context: Any) -> Any:
         try:
             return await behaviour(request, context)
