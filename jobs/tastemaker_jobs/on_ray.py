@@ -5,6 +5,7 @@ died half-way left nothing; one that died between publishing and answering is pu
 number and no more.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -13,18 +14,20 @@ from ray.exceptions import RayError as UpstreamError
 from ray.exceptions import RayTaskError
 from ray.util.queue import Queue
 
+from tastemaker_jobs import environment
 from tastemaker_jobs.errors import TastemakerJobsError, WorkerLostError
-from tastemaker_jobs.ray_cluster import connected, cores_of_a_node, room_for
-from tastemaker_jobs.training.progress import Report
+from tastemaker_jobs.ray_cluster import all_cores, connected, cores_of_a_node, room_for
+from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 from tastemaker_jobs.training.request import TrainingRequest, TrainingResult, Workers
 
-__all__ = ["map_on_ray", "train_on_ray"]
+__all__ = ["map_on_ray", "share_of_cores", "train_on_ray"]
 
 Argument = TypeVar("Argument")
 Answer = TypeVar("Answer")
 
 _RETRIES = 2
 _MAX_CORES = 4  # these models are small: more threads gain nothing
+_PARTS_OF_A_CORE = 10_000  # Ray's finest
 
 
 def train_on_ray(
@@ -57,7 +60,7 @@ def map_on_ray(
     done: Callable[[Argument, Answer], None] = lambda _, __: None,
     workers: Workers | None = None,
 ) -> list[Answer]:
-    """Call a function once for each argument, each call on its share of a node's cores. One that fails stops no other.
+    """Call a function once for each argument, each call on its share of the cores. One that fails stops no other.
 
     Args:
         function: A module's own, so that it travels by name. What is heavy it imports itself.
@@ -78,19 +81,15 @@ def map_on_ray(
     """
     with connected(address, spare_cores=1 if workers else 0):
         events = Queue(actor_options={"num_cpus": 0})
-        cores = max(1, min(_MAX_CORES, cores_of_a_node() // len(arguments)))
+        share = share_of_cores(len(arguments), of_a_node=cores_of_a_node(), of_all=all_cores())
         at_once = room_for(workers.count, cores=workers.cores, gpus=int(workers.gpu)) if workers else len(arguments)
-        # A call keeps to the cores that it asked for: with more threads than that, calls only wait for each other.
-        variables = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": str(cores)}
-        task = ray.remote(num_cpus=0 if workers else cores, max_retries=retries, runtime_env={"env_vars": variables})(
-            _run
-        )
+        task = ray.remote(num_cpus=0 if workers else share, max_retries=retries)(_run)
         try:
             answers: list[ray.ObjectRef] = []
             waiting: list[ray.ObjectRef] = []
             while waiting or len(answers) < len(arguments):
                 while len(waiting) < at_once and len(answers) < len(arguments):
-                    answers.append(task.remote(function, arguments[len(answers)], events))
+                    answers.append(task.remote(function, arguments[len(answers)], events, max(1, int(share))))
                     waiting.append(answers[-1])
                 ready, waiting = ray.wait(waiting, timeout=0.2)
                 _drain(events, report)
@@ -104,8 +103,42 @@ def map_on_ray(
             raise WorkerLostError(text) from error
 
 
-def _run(function: Callable[[Any, Report], Any], argument: Any, events: Queue) -> Any:
-    return function(argument, events.put)
+def share_of_cores(calls: int, *, of_a_node: int, of_all: int) -> float:
+    """How many cores each of several equal calls asks for, so that all have their end soonest.
+
+    Five calls on two cores, a core each, would leave one of the cores idle in the third round. Three that share the two,
+    and then two with a core each, have their end sooner. It takes more memory, so that there are at most half as many
+    again as cores.
+
+    Args:
+        calls: 1 or more.
+        of_a_node: Cores of the smallest node.
+        of_all: Cores of all nodes.
+
+    Returns:
+        A whole number, or less than 1.
+    """
+    rounds, left = divmod(calls, of_all)
+    if not rounds or not left or 2 * left > of_all:
+        return max(1, min(_MAX_CORES, of_a_node // calls))
+    at_once = -(-calls // rounds)
+    return math.floor(of_all / at_once * _PARTS_OF_A_CORE) / _PARTS_OF_A_CORE
+
+
+def _run(function: Callable[[Any, Report], Any], argument: Any, events: Queue, cores: int) -> Any:
+    # Set here, as a worker that is to start with an environment of its own starts seconds later than one that is there.
+    environment.limit_threads(cores)
+    told: list[ray.ObjectRef] = []
+
+    def report(event: StageEvent | EpochEvent) -> None:
+        # Not `events.put`: it waits, and of a task that waits Ray gives the cores to the next one, which has them from
+        # then on: all calls would soon run at once.
+        told.append(events.actor.put_nowait.remote(event))
+
+    try:
+        return function(argument, report)
+    finally:
+        ray.get(told)  # all are there before the answer is
 
 
 def _train(request: TrainingRequest, report: Report) -> TrainingResult:

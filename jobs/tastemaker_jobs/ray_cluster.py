@@ -10,7 +10,7 @@ import ray
 
 from tastemaker_jobs.errors import ClusterTooSmallError, RayStartError
 
-__all__ = ["check_fits", "connected", "cores_of_a_node", "room_for"]
+__all__ = ["all_cores", "check_fits", "connected", "cores_of_a_node", "room_for"]
 
 _KNOCK_SECONDS = 5.0
 
@@ -39,6 +39,11 @@ def connected(address: str | None, *, spare_cores: int = 0) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def all_cores() -> int:
+    """Of all nodes together. 1 or more."""
+    return max(1, sum(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]))
 
 
 def cores_of_a_node() -> int:

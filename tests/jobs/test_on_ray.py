@@ -23,7 +23,7 @@ from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.errors import TastemakerJobsError, TooFewRatingsError, WorkerLostError
 from tastemaker_jobs.publishing.versions import staged, versions
 from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
-from tastemaker_jobs.training.progress import StageEvent
+from tastemaker_jobs.training.progress import Report, StageEvent
 from tastemaker_jobs.training.request import TrainingRequest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -106,6 +106,44 @@ def test_worker_lost_too_often_is_an_error_and_publishes_nothing(ratings_csv, tm
     assert versions(model_dir) == []
     with staged(model_dir):
         assert len(list(model_dir.glob(".publishing-*"))) == 1, "leftovers of the dead worker are still there"
+
+
+@pytest.mark.parametrize(
+    ("calls", "of_a_node", "of_all", "share"),
+    [
+        (1, 2, 2, 2),  # all of a node
+        (1, 16, 64, 4),  # more gain nothing
+        (2, 2, 2, 1),
+        (3, 2, 2, 0.6666),  # three that share two cores, as two and then one would leave a core idle
+        (5, 2, 2, 0.6666),  # three, then two
+        (6, 2, 2, 1),
+        (5, 2, 4, 0.8),
+        (9, 8, 8, 0.8888),
+        (15, 8, 8, 1),  # little gained, twice the memory
+        (5, 1, 1, 1),
+    ],
+)
+def test_calls_get_a_share_of_the_cores_that_leaves_none_idle(calls, of_a_node, of_all, share):
+    from tastemaker_jobs.on_ray import share_of_cores
+
+    assert share_of_cores(calls, of_a_node=of_a_node, of_all=of_all) == share
+
+
+def test_a_call_keeps_its_core_while_it_tells_what_it_does():
+    """Of a task that waits, Ray would give the core to the next one, in a process of its own."""
+    from tastemaker_jobs.on_ray import map_on_ray
+
+    def busy(number: int, report: Report) -> int:
+        for _ in range(300):  # each was a chance to lose it
+            report(StageEvent(f"call {number}", "busy"))
+            sum(range(200_000))
+        return os.getpid()
+
+    told: list[object] = []
+    cores = os.cpu_count() or 1
+    found = map_on_ray(busy, range(2 * cores), address=None, report=told.append)
+    assert len(set(found)) == cores, "each core's worker did two calls"
+    assert {event.model for event in told} == {f"call {number}" for number in range(2 * cores)}
 
 
 def test_cluster_that_is_not_there_is_named(ratings_csv, tmp_path, capsys):
