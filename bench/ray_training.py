@@ -111,7 +111,7 @@ def _folds(data: Any) -> list[Result]:
         map_on_ray(run_fold, folds, address=None, report=lambda _: None)
         return time.perf_counter() - began
 
-    with mock.patch.object(os, "cpu_count", lambda: 1):
+    with mock.patch.object(os, "cpu_count", return_value=1):
         one_by_one = on_ray()
     side_by_side = on_ray()
     began = time.perf_counter()

@@ -106,9 +106,9 @@ def map_on_ray(
 def share_of_cores(calls: int, *, of_a_node: int, of_all: int) -> float:
     """How many cores each of several equal calls asks for, so that all have their end soonest.
 
-    Five calls on two cores, a core each, would leave one of the cores idle in the third round. Three that share the two,
-    and then two with a core each, have their end sooner. It takes more memory, so that there are at most half as many
-    again as cores.
+    Five calls on two cores, a core each, would leave one of the cores idle in the third round. Three that share the
+    two, and then two with a core each, have their end sooner. It takes more memory, so that there are at most half as
+    many again as cores.
 
     Args:
         calls: 1 or more.

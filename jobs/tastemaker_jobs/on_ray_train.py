@@ -1,4 +1,4 @@
-"""Data-parallel training with Ray Train: workers, their shards, checkpoints. What a worker does knows no Ray.
+"""Data-parallel training with Ray Train, from the driver's side. What a worker does is in `train_worker`.
 
 The driver writes each worker's users or images to a Parquet file, which the worker streams through Ray Data: no worker
 holds more than its share. Checkpoints go to a folder or a bucket, the newest and the best are kept; who submits a run
@@ -8,61 +8,31 @@ of the same id again, after the driver or the cluster died, goes on from the new
 import contextlib
 import dataclasses
 import functools
-import hashlib
-import itertools
-import json
 import logging
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import ray.data
 import ray.train
-from pyarrow import fs
 from ray.exceptions import RayError as UpstreamError
 from ray.train.tensorflow import TensorflowTrainer
 from ray.util.queue import Empty, Queue
 
-from tastemaker_jobs.errors import CheckpointError, DataError, TastemakerJobsError, TooFewRatingsError, WorkerLostError
+from tastemaker_jobs.errors import CheckpointError, TastemakerJobsError, TooFewRatingsError, WorkerLostError
 from tastemaker_jobs.evaluation.cross_validation import Fold, FoldRequest
 from tastemaker_jobs.models.recommender import Judge
 from tastemaker_jobs.ray_cluster import check_fits
-from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
+from tastemaker_jobs.run_storage import check_storage, claim, tidy
+from tastemaker_jobs.shards import Shareable, fingerprint, write_shards
+from tastemaker_jobs.train_worker import WEIGHTS, arrays, train_as_worker
+from tastemaker_jobs.training.progress import Report, StageEvent
 from tastemaker_jobs.training.request import Trained, Workers
 
-__all__ = ["FoldOnWorkers", "check_storage", "fit_on_workers"]
-
-_ROW = "row"
-_GROUP = 10_000  # rows at a time
-_RUN, _WEIGHTS, _OPTIMIZER, _PROGRESS = "run.json", "weights.npz", "optimizer.npz", "progress.json"
-
-
-class Shareable(Protocol):
-    """Training data of N rows that can be dealt to workers."""
-
-    unit: Any
-    """What a row is, in the plural."""
-    sizes: Any
-    """How much work each row is, [N]."""
-
-    def __len__(self) -> int:
-        """N."""
-
-    def columns(self, rows: Sequence[int]) -> dict[str, Any]:
-        """Rows as columns of a table."""
-
-    def without_rows(self) -> "Shareable":
-        """What a worker must know besides its rows."""
-
-    def with_columns(self, columns: Mapping[str, Sequence[pa.Scalar]]) -> "Shareable":
-        """Rows out of the columns of a table."""
+__all__ = ["FoldOnWorkers", "fit_on_workers"]
 
 
 def fit_on_workers(
@@ -96,11 +66,12 @@ def fit_on_workers(
     storage, root = check_storage(workers.storage)
     run = f"{workers.run_id}-{name}"
     folder = f"{root}/{run}"
-    _claim(storage, folder, _fingerprint(model, data, seed, workers))
+    question = f"{name} {model.config!r} {seed} {workers.count}"
+    claim(storage, folder, fingerprint(question, data))
     check_fits(workers.count, cores=workers.cores, gpus=int(workers.gpu))
     report(StageEvent(name, f"sharing {data.unit} among {workers.count} workers"))
     try:
-        shards = _write_shards(data, workers.count, storage, f"{folder}/shards")
+        shards = write_shards(data, workers.count, storage, f"{folder}/shards")
     except OSError as error:
         raise CheckpointError(
             f"{name}: {folder} cannot be written: {error}. Make room, or name another --storage."
@@ -124,7 +95,7 @@ def fit_on_workers(
     logging.getLogger("ray.data").setLevel(logging.WARNING)  # else it tells of each file how it reads it
     with _events(report, failed) as events:
         trainer = TensorflowTrainer(
-            _work,
+            train_as_worker,
             train_loop_config={"shared": ray.put(shared), "events": events},
             scaling_config=ray.train.ScalingConfig(
                 num_workers=workers.count,
@@ -157,9 +128,9 @@ def fit_on_workers(
     if best is None:
         raise WorkerLostError(f"The run {workers.run_id} left no checkpoint. Submit it again.")
     kept = {Path(checkpoint.path).name for checkpoint, _ in result.best_checkpoints}
-    _tidy(storage, folder, kept | ({Path(result.checkpoint.path).name} if result.checkpoint else set()))
+    tidy(storage, folder, kept | ({Path(result.checkpoint.path).name} if result.checkpoint else set()))
     with best.as_directory() as found:
-        model.set_weights(_arrays(Path(found, _WEIGHTS)))
+        model.set_weights(arrays(Path(found, WEIGHTS)))
     model.epoch_ended()
     progress = result.metrics
     return Trained(progress["epoch"], progress["best_epoch"], progress["best"], progress["seconds"])
@@ -179,159 +150,6 @@ class FoldOnWorkers:
         run_id = f"{self.workers.run_id}-fold-{request.number + 1}"
         workers = dataclasses.replace(self.workers, run_id=run_id)
         return self.one_fold(request, report, fit=functools.partial(fit_on_workers, workers=workers))
-
-
-def check_storage(uri: str) -> tuple[fs.FileSystem, str]:
-    """The file system of a URI or a path, and the path on it. Written to, to see that it can be.
-
-    Raises:
-        DataError: It cannot be written.
-    """
-    try:
-        storage, root = fs.FileSystem.from_uri(uri if "://" in uri else str(Path(uri).absolute()))
-        storage.create_dir(root, recursive=True)
-        probe = f"{root}/.tastemaker-probe"
-        with storage.open_output_stream(probe) as stream:
-            stream.write(b"probe")
-        storage.delete_file(probe)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise DataError(
-            f"--storage {uri} cannot be written: {error}. Name a folder or an s3:// or gs:// URI."
-        ) from error
-    return storage, root
-
-
-def _claim(storage: fs.FileSystem, folder: str, fingerprint: str) -> None:
-    """A run's id belongs to one question: data, model, settings, seed and number of workers."""
-    path = f"{folder}/{_RUN}"
-    if storage.get_file_info(path).type == fs.FileType.File:
-        with storage.open_input_stream(path) as stream:
-            if json.loads(stream.read())["fingerprint"] == fingerprint:
-                return
-        raise DataError(
-            f"{folder} is of another run: other data, settings, seed or number of workers. Give another --run-id."
-        )
-    storage.create_dir(folder, recursive=True)
-    with storage.open_output_stream(path) as stream:
-        stream.write(json.dumps({"fingerprint": fingerprint}).encode())
-
-
-def _fingerprint(model: Any, data: Shareable, seed: int, workers: Workers) -> str:
-    digest = hashlib.sha256(f"{model.name_in_registry} {model.config!r} {seed} {workers.count}".encode())
-    for start in range(0, len(data), _GROUP):
-        for column in data.columns(range(start, min(start + _GROUP, len(data)))).values():
-            for value in column:
-                content = value if isinstance(value, bytes) else np.asarray(value).tobytes()
-                digest.update(len(content).to_bytes(8, "little") + content)
-    return digest.hexdigest()
-
-
-def _write_shards(data: Shareable, count: int, storage: fs.FileSystem, folder: str) -> list[str]:
-    """A file for each worker: rows dealt from the one with most work, to and fro, so that all have alike."""
-    order = np.lexsort([np.arange(len(data)), -data.sizes])
-    storage.create_dir(folder, recursive=True)
-    paths = []
-    for number in range(count):
-        place = np.arange(len(data)) % (2 * count)
-        mine = np.sort(order[(place == number) | (place == 2 * count - 1 - number)]).tolist()
-        paths.append(f"{folder}/{number}-of-{count}.parquet")
-        groups = (mine[start : start + _GROUP] for start in range(0, len(mine), _GROUP))
-        tables = (pa.table({_ROW: rows, **data.columns(rows)}) for rows in groups)
-        first = next(tables)
-        with storage.open_output_stream(paths[-1]) as stream, pq.ParquetWriter(stream, first.schema) as writer:
-            for table in itertools.chain([first], tables):
-                writer.write_table(table)
-    return paths
-
-
-def _tidy(storage: fs.FileSystem, folder: str, kept: set[str]) -> None:
-    """Delete the checkpoints that a killed worker or driver had written, and Ray had not taken note of."""
-    folders = [found for found in storage.get_file_info(fs.FileSelector(folder)) if found.type == fs.FileType.Directory]
-    for found in folders:
-        if found.base_name.startswith("checkpoint_") and found.base_name not in kept:
-            storage.delete_dir(found.path)
-
-
-def _work(given: dict[str, Any]) -> None:
-    """One worker. Runs in a process of its own, in which TensorFlow starts."""
-    shared = ray.get(given["shared"])
-    from tastemaker_jobs.training.speed import set_speed
-    from tastemaker_jobs.training.workers import Progress, Together, descend_together
-
-    scale_loss = set_speed(mixed_precision=shared["mixed_precision"], xla=shared["xla"])
-    context = ray.train.get_context()
-    number, count = context.get_world_rank(), context.get_world_size()
-    together = Together(number=number, count=count)  # first: a strategy wants TensorFlow untouched
-    data = _shard(ray.train.get_dataset_shard(f"shard-{number}"), shared["skeleton"])
-    kind, config = shared["kind"], shared["config"]
-    model = kind.for_data(config, data, seed=shared["seed"])
-    model.set_weights(shared["weights"])
-    validation = shared["validation"].part(number, count)
-    judge = validation.scorer(model)
-
-    def score() -> tuple[float, int]:
-        model.epoch_ended()
-        return judge(), len(validation)
-
-    def save(progress: Progress, value: float, optimizer: Any) -> str:
-        # Of equals the first is the best, as without workers; where nothing can be told, the last.
-        rank = float(progress.epoch) if np.isnan(value) else value - 1e-9 * progress.epoch
-        metrics = progress.as_json() | {"rank": rank}
-        due = progress.is_last or progress.best_epoch == progress.epoch
-        if not due and progress.epoch % shared["checkpoint_every"]:
-            return ""
-        if number:
-            ray.train.report(metrics)
-            return ""
-        with tempfile.TemporaryDirectory(prefix="tastemaker-checkpoint-") as folder:
-            np.savez(Path(folder, _WEIGHTS), *model.get_weights())
-            np.savez(Path(folder, _OPTIMIZER), *[variable.numpy() for variable in optimizer.variables])
-            Path(folder, _PROGRESS).write_text(json.dumps(progress.as_json()))
-            try:
-                ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-            except OSError as error:
-                return f"the checkpoint of epoch {progress.epoch} cannot be written: {error}. {shared['advice']}"
-        return ""
-
-    def resume(optimizer: Any) -> Progress:
-        checkpoint = ray.train.get_checkpoint()
-        if checkpoint is None:
-            return Progress()
-        with checkpoint.as_directory() as folder:
-            model.set_weights(_arrays(Path(folder, _WEIGHTS)))
-            for variable, value in zip(optimizer.variables, _arrays(Path(folder, _OPTIMIZER)), strict=True):
-                variable.assign(value)
-            progress = Progress.from_json(json.loads(Path(folder, _PROGRESS).read_text()))
-        tell(StageEvent(model.name_in_registry, f"going on after epoch {progress.epoch}", is_restart=True))
-        if progress.is_last:  # trained, and cut off before it was published
-            ray.train.report(progress.as_json() | {"rank": 0.0})
-        return progress
-
-    def tell(event: StageEvent | EpochEvent | TastemakerJobsError) -> None:
-        if number == 0:
-            given["events"].put(event)
-
-    try:
-        descend_together(
-            model,
-            data,
-            together,
-            score=score,
-            seed=shared["seed"],
-            report=tell,
-            save=save,
-            resume=resume,
-            measure=validation.measure,
-            scale_loss=scale_loss,
-        )
-    except TastemakerJobsError as error:  # all workers have it, and would have it again: nothing to retry
-        tell(error)
-
-
-def _shard(dataset: Any, skeleton: Shareable) -> Shareable:
-    """A worker's rows, in the order of the file whatever the order in which blocks come."""
-    table = pa.concat_tables(dataset.iter_batches(batch_format="pyarrow", batch_size=None)).sort_by(_ROW)
-    return skeleton.with_columns({name: list(table[name]) for name in table.column_names if name != _ROW})
 
 
 @contextlib.contextmanager
@@ -357,11 +175,6 @@ def _events(report: Report, failed: list[TastemakerJobsError]) -> Iterator[Queue
 
 def _threads(cores: int) -> dict[str, str]:
     return {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}
-
-
-def _arrays(path: Path) -> list[Any]:
-    with np.load(path) as found:
-        return [found[name] for name in found.files]
 
 
 def _lost(error: Exception, workers: Workers) -> WorkerLostError:

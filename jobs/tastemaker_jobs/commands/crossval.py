@@ -118,7 +118,8 @@ def _run(
         from tastemaker_jobs.on_ray import map_on_ray
 
         if workers:
-            from tastemaker_jobs.on_ray_train import FoldOnWorkers, check_storage
+            from tastemaker_jobs.on_ray_train import FoldOnWorkers
+            from tastemaker_jobs.run_storage import check_storage
 
             check_storage(workers.storage)
             one_fold = FoldOnWorkers(one_fold, workers)

@@ -109,8 +109,9 @@ def _on_workers(
     finished: Finished,
 ) -> list[TrainingResult]:
     start_tensorflow()
-    from tastemaker_jobs.on_ray_train import check_storage, fit_on_workers
+    from tastemaker_jobs.on_ray_train import fit_on_workers
     from tastemaker_jobs.ray_cluster import connected
+    from tastemaker_jobs.run_storage import check_storage
     from tastemaker_jobs.training.run import train_and_publish
 
     check_storage(workers.storage)
