@@ -104,15 +104,15 @@ def test_two_workers_train_an_image_classifier(tmp_path, capsys):
 
 
 def test_folds_are_trained_by_workers_and_keep_their_checkpoints_apart_in_a_bucket(folder, s3_bucket, tmp_path, capsys):
-    argv = ["crossval", "autoencoder", "--ratings", f"{folder}/ratings.csv", "--folds", "2", "--out", f"{tmp_path}/out"]
+    argv = ["crossval", "autoencoder", "--ratings", f"{folder}/ratings.csv", "--folds", "3", "--out", f"{tmp_path}/out"]
     argv += ["--workers", "2", "--storage", s3_bucket.format("runs"), "--run-id", "cv", "--epochs", "2"]
     assert main(argv) == 0, capsys.readouterr().err
     found = json.loads((tmp_path / "out" / "crossval.json").read_text())
-    assert [fold["epochs"] for fold in found["folds"]] == [2, 2]
+    assert [fold["epochs"] for fold in found["folds"]] == [2, 2, 2]
     bucket, runs = fs.FileSystem.from_uri(s3_bucket.format("runs"))
     names = sorted(found.base_name for found in bucket.get_file_info(fs.FileSelector(runs)))
-    assert [name for name in names if name.startswith("cv")] == [f"cv-fold-{n}-autoencoder" for n in (1, 2)]
-    for name in names[-2:]:
+    assert [name for name in names if name.startswith("cv")] == [f"cv-fold-{n}-autoencoder" for n in (1, 2, 3)]
+    for name in names[-3:]:
         inside = [found.base_name for found in bucket.get_file_info(fs.FileSelector(f"{runs}/{name}"))]
         assert 1 <= len([found for found in inside if found.startswith("checkpoint_2")]) <= 2, inside
 
