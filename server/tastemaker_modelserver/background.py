@@ -9,25 +9,49 @@ holds no GIL: calls would wait for the GIL while the thread that holds it waits 
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from enum import Enum
 from typing import TypeVar
 
-__all__ = ["run_in_background"]
+__all__ = ["Priority", "lowest_priority", "run_at"]
 
 _LOWER_BY = 10
-"""About a tenth of a core where calls would use them all: a load that waits for idle cores might never end."""
+_LOOK_SECONDS = 0.2
+_FULL = 0.9
 
 T = TypeVar("T")
 
 
-def run_in_background(work: Callable[[], T]) -> T:
-    """Runs `work` in a thread of low priority, and waits for its result or exception."""
+class Priority(Enum):
+    """What a piece of work may take from calls."""
+
+    NORMAL = "normal"
+    """As much as they; in the calling thread."""
+    LOW = "low"
+    """About a tenth of a core where calls would use them all. A call that arrives may wait for some milliseconds."""
+    IDLE = "idle"
+    """Next to nothing: the work stops at once when a call needs the core."""
+
+
+def lowest_priority() -> Priority:
+    """`IDLE` while this process leaves cores idle, and `LOW` where such work might never end. Takes 0.2 s to see."""
+    began_s, used_s = time.monotonic(), time.process_time()
+    time.sleep(_LOOK_SECONDS)
+    cores = (time.process_time() - used_s) / (time.monotonic() - began_s)
+    return Priority.LOW if cores > _FULL * (os.cpu_count() or 1) else Priority.IDLE
+
+
+def run_at(priority: Priority, work: Callable[[], T]) -> T:
+    """Runs `work` with this priority, and waits for its result or exception."""
+    if priority is Priority.NORMAL:
+        return work()
     done: Future[T] = Future()
 
     def run() -> None:
         try:
-            _give_way()
+            _give_way(priority)
             done.set_result(work())
         except BaseException as error:
             done.set_exception(error)
@@ -37,7 +61,11 @@ def run_in_background(work: Callable[[], T]) -> T:
     return done.result()
 
 
-def _give_way() -> None:
-    if sys.platform.startswith("linux"):  # elsewhere a number of a thread means nothing here
-        thread = threading.get_native_id()
+def _give_way(priority: Priority) -> None:
+    if not sys.platform.startswith("linux"):  # elsewhere a number of a thread means nothing here
+        return
+    thread = threading.get_native_id()
+    if priority is Priority.IDLE:
+        os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+    else:
         os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + _LOWER_BY))

@@ -31,6 +31,7 @@ __all__ = [
     "UnknownError",
     "as_serving_error",
     "code_number",
+    "error_of",
 ]
 
 
@@ -122,6 +123,11 @@ def code_number(code: grpc.StatusCode) -> int:
     return number
 
 
+def error_of(number: int, message: str) -> ServingError:
+    """The error for a status of TensorFlow's; not for OK."""
+    return _BY_NUMBER.get(number, UnknownError)(message)
+
+
 def as_serving_error(error: BaseException) -> ServingError:
     """What a caller is told about any exception.
 
@@ -132,8 +138,7 @@ def as_serving_error(error: BaseException) -> ServingError:
         return error
     number = getattr(error, "error_code", None)
     if isinstance(number, int):  # tf.errors.OpError, without importing TensorFlow here
-        kind = _BY_NUMBER.get(number, UnknownError)
-        return kind(str(getattr(error, "message", error)))
+        return error_of(number, str(getattr(error, "message", error)))
     if isinstance(error, FileNotFoundError):
         return NotFoundError(str(error))
     if isinstance(error, TimeoutError):

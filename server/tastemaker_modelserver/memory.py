@@ -5,7 +5,6 @@ frees a few such blocks, and fetching their pages anew made it take 20 ms instea
 """
 
 import ctypes
-import gc
 import sys
 
 __all__ = ["keep_freed_memory", "return_freed_memory"]
@@ -24,11 +23,7 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Gives everything free back to the kernel, after a version was unloaded.
-
-    A TF1 graph is full of reference cycles: without a collection its memory waits for Python's oldest generation.
-    """
-    gc.collect()
+    """Gives everything free back to the kernel, after a version was unloaded."""
     libc = _glibc()
     if libc is not None:
         libc.malloc_trim(0)

@@ -35,6 +35,7 @@ from tastemaker_modelserver.rest import RestServer
 from tastemaker_modelserver.runner import Runner
 from tastemaker_modelserver.servable import Servable
 from tastemaker_modelserver.services import add_services
+from tastemaker_modelserver.session import start_threads
 from tastemaker_modelserver.sessions import session_config
 from tastemaker_modelserver.states import VersionStates
 from tastemaker_modelserver.text_config import monitoring_config
@@ -82,17 +83,18 @@ class ModelServer:
         examples = ExampleTasks(
             lookup=self._lookup, metrics=metrics, check_method_name=flags.enable_signature_method_name_check
         )
+        self._loader = VersionLoader(
+            predictor=predictor,
+            examples=examples,
+            metrics=metrics,
+            tags=flags.saved_model_tags.split(","),
+            session_config=self._session_config,
+            warm_up=flags.enable_model_warmup,
+            warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
+            own_batching=bool(flags.enable_batching) and flags.enable_per_model_batching_parameters,
+        )
         self._manager: VersionManager[Servable] = VersionManager(
-            load=VersionLoader(
-                predictor=predictor,
-                examples=examples,
-                metrics=metrics,
-                tags=flags.saved_model_tags.split(","),
-                session_config=self._session_config,
-                warm_up=flags.enable_model_warmup,
-                warmup_iterations=max(1, flags.num_request_iterations_for_warmup),
-                own_batching=bool(flags.enable_batching) and flags.enable_per_model_batching_parameters,
-            ),
+            load=self._loader,
             states=states,
             max_load_retries=flags.max_num_load_retries,
             load_retry_interval_s=flags.load_retry_interval_micros / 1e6,
@@ -155,6 +157,7 @@ class ModelServer:
         # collection after unloading a version takes milliseconds instead of a second with the GIL held.
         gc.collect()
         gc.freeze()
+        start_threads(self._session_config.SerializeToString())
         try:
             self._served.replace(self._models)
             self._poller.start()
@@ -177,6 +180,7 @@ class ModelServer:
 
     async def _open_until(self, stop: asyncio.Event) -> None:
         self._watch.start()
+        self._loader.gives_way = True
         await self._grpc.start()
         try:
             if self._flags.rest_api_port:

@@ -22,7 +22,7 @@ def session_config(flags: Flags) -> Any:
     # (a GRU at batch 64: 7.6 ms of it against 10), and leave the other half to read requests and write answers.
     threads = max(1, (os.cpu_count() or 1) // 2)
     config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads, use_per_session_threads=True
+        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads, use_per_session_threads=False
     )
     if flags.tensorflow_session_config_file:
         read_text_proto(Path(flags.tensorflow_session_config_file), config)

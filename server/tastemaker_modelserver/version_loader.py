@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tastemaker_modelserver.background import Priority, lowest_priority
 from tastemaker_modelserver.batching_parameters import read_version_parameters
 from tastemaker_modelserver.errors import UnimplementedError
 from tastemaker_modelserver.examples import ExampleTasks
@@ -47,6 +48,8 @@ class VersionLoader:
             warmup_iterations: Times each is replayed.
             own_batching: Whether to read the version's own batching parameters.
         """
+        self.gives_way = False
+        """Whether calls are served meanwhile, to which loading gives way."""
         self._checks = {
             "predict_log": predictor.job_on,
             "classify_log": examples.classify_on,
@@ -67,7 +70,8 @@ class VersionLoader:
             Exception: Whatever went wrong; the manager turns it into a status.
         """
         _log.info("Loading servable version {name: %s version: %d} from %s", model, version, path)
-        servable = load_saved_model(path, tags=self._tags, config=self._session_config)
+        priority = lowest_priority() if self.gives_way else Priority.NORMAL
+        servable = load_saved_model(path, tags=self._tags, config=self._session_config, priority=priority)
         try:
             if self._own_batching:
                 servable.batching = read_version_parameters(path)
@@ -79,7 +83,7 @@ class VersionLoader:
         except BaseException:
             servable.close()
             raise
-        servable.gives_way = False
+        servable.priority = Priority.NORMAL
         return servable
 
     def _replay(self, lease: Lease[Servable], log: Any) -> None:

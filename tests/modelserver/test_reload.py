@@ -115,7 +115,7 @@ def test_a_model_that_cannot_load_fails_the_call_with_its_reason(
     code, message = ask.failure(lambda: reload(first="", damaged=""))
     assert code is grpc.StatusCode.UNKNOWN
     assert message.startswith("1 servable(s) did not become available: {{{name: damaged version: 1} due to error: ")
-    assert "saved_model.pb" in message
+    assert "/damaged/1)" in message
     assert server.states("damaged")[1].startswith("END ")
     assert answer("first") == 1
 
