@@ -18,6 +18,7 @@ from bench.report import Result
 from tastemaker.artefacts.v1 import lists_pb2
 from tastemaker.artefacts.v1.state_pb2 import RankedList
 from tastemaker.v1 import feedback_service_pb2
+from tastemaker_server.event_log.sqlite import SqliteEventLog
 from tastemaker_server.list_files import read_manifest, read_shards
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.online_store.redis import RedisOnlineStore
@@ -48,7 +49,7 @@ def measure() -> list[Result]:
             _write_generation(lists, number)
             rates["reading"].append(_rate(lambda: _read(lists, number)))  # noqa: B023  # called at once
             for kind, open_store in opened.items():
-                rates[kind].append(_rate(lambda: asyncio.run(_publish(open_store(), lists))))  # noqa: B023  # likewise
+                rates[kind].append(_rate(lambda: asyncio.run(_publish(open_store(), folder, lists))))  # noqa: B023  # likewise
     return [_result(kind, rates) for kind in _TARGETS]
 
 
@@ -71,10 +72,12 @@ def _rate(run: Callable[[], None]) -> float:
     return _LISTS / (time.perf_counter() - began)
 
 
-async def _publish(store: OnlineStore, lists: Path) -> None:
+async def _publish(store: OnlineStore, folder: Path, lists: Path) -> None:
+    log = SqliteEventLog(folder / "events.db")
     try:
-        await publish_lists(store, _SURFACES, lists)
+        await publish_lists(store, log, _SURFACES, lists)
     finally:
+        await log.close()
         await store.close()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.jobs.precomputing import event_rows, two_versions
 from tests.servers.prometheus import Scrape, scrape
 
 from tastemaker_jobs import environment
@@ -16,6 +17,8 @@ from tastemaker_jobs.data.fetching import Dataset
 from tastemaker_jobs.errors import DatasetUnavailableError
 from tastemaker_jobs.job_metrics import JobMetrics
 from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
+
+__all__ = ["event_rows", "two_versions"]
 
 environment.quiet_libraries()  # before any test imports TensorFlow
 

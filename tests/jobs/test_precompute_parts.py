@@ -4,63 +4,17 @@ import json
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pytest
 from pyarrow import parquet
+from tests.jobs.precomputing import read_lists, write_export
 
-from tastemaker.artefacts.v1.state_pb2 import RankedList
 from tastemaker_jobs.cli import main
-from tastemaker_jobs.data.ratings import sha256_of
 from tastemaker_jobs.precompute.buckets import bucket_numbers, deal, read_bucket, summary_of
 from tastemaker_jobs.precompute.event_files import COLUMNS, event_tables, export_files
 from tastemaker_jobs.precompute.generations import newest_whole, read_manifest
 from tastemaker_jobs.precompute.questions import histories
 
 DAY = 86_400_000_000
-
-
-def write_export(folder, rows, *, files=2, after=0, erased=None):
-    """An export as `tastemaker-server export-events` writes it: user, item, type, time; a user may be erased."""
-    folder.mkdir(exist_ok=True)
-    entries = []
-    for number, part in enumerate(np.array_split(np.arange(len(rows)), files)):
-        users, items, types, times = zip(*(rows[row] for row in part), strict=True)
-        table = pa.table(
-            {
-                "user_id": users,
-                "item_id": items,
-                "event_type": pa.array(types).dictionary_encode(),
-                "rating": pa.array([None] * len(part), pa.float32()),
-                "event_time_micros": times,
-                "position": part + 1,
-            }
-        )
-        name = f"events-{number}.parquet"
-        if erased is not None:
-            table = table.filter(pc.not_equal(table.column("user_id"), erased))
-        parquet.write_table(table, folder / name)
-        entries.append({"name": name, "count": len(table), "sha256": sha256_of(folder / name)})
-    content = {"after": after, "last_position": len(rows), "count": len(rows), "files": entries}
-    (folder / "export.json").write_text(json.dumps(content))
-    return folder
-
-
-def read_lists(folder):
-    """Key to items and scores, whatever shard they are in; the manifest's checksums and counts are held against it."""
-    manifest, found = read_manifest(folder), {}
-    for shard in manifest.shards:
-        path = folder / shard.file
-        assert sha256_of(path) == shard.sha256
-        assert path.stat().st_size == shard.byte_count
-        table = parquet.read_table(path)
-        assert table.schema.equals(pa.schema({"key": pa.string(), "list": pa.binary()}))
-        assert len(table) == shard.list_count
-        for key, value in zip(*table.to_pydict().values(), strict=True):
-            ranked = RankedList.FromString(value)
-            assert key not in found
-            found[key] = list(zip(ranked.item_ids, ranked.scores, strict=True))
-    assert manifest.list_count == len(found)
-    return found
 
 
 def test_rows_of_a_key_lie_in_one_bucket_and_none_is_lost(tmp_path):

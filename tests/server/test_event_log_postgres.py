@@ -18,6 +18,7 @@ from tests.servers.postgres import PostgresServer
 
 from tastemaker_server.errors import EventIdReusedError, SettingsError, StoreUnavailableError
 from tastemaker_server.event_log import EventLog
+from tastemaker_server.event_log.erasures import erasure_digest
 from tastemaker_server.event_log.postgres import PostgresEventLog
 from tastemaker_server.testing import EventLogContract, make_event
 
@@ -319,9 +320,41 @@ async def test_user_without_rights_is_told_which(postgres_server: PostgresServer
 
 def test_database_of_a_newer_version_is_refused(postgres_server: PostgresServer, postgres_url: str) -> None:
     asyncio.run(PostgresEventLog(postgres_url).close())
-    postgres_server.execute("UPDATE tastemaker.schema_version SET version = 2", postgres_url.rpartition("/")[2])
-    with pytest.raises(SettingsError, match=r"its tables have version 2, and this Tastemaker knows up to 1"):
+    postgres_server.execute("UPDATE tastemaker.schema_version SET version = 99", postgres_url.rpartition("/")[2])
+    with pytest.raises(SettingsError, match=r"its tables have version 99, and this Tastemaker knows up to 2"):
         PostgresEventLog(postgres_url)
+
+
+async def test_database_of_the_version_before_is_brought_up_to_date(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    database = postgres_url.rpartition("/")[2]
+    log = PostgresEventLog(postgres_url)
+    await log.append([make_event("a")], 1)
+    await log.close()
+    postgres_server.execute("DROP TABLE tastemaker.erasures", database)
+    postgres_server.execute("UPDATE tastemaker.schema_version SET version = 1", database)
+    for _ in range(2):
+        log = PostgresEventLog(postgres_url)
+        assert [logged.event for logged in await log.read(0, 10)] == [make_event("a")]
+        assert await log.erased_users(0) == frozenset()
+        await log.close()
+
+
+async def test_erasure_that_was_cut_off_counts_for_whatever_was_made_of_the_log(
+    postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    log = PostgresEventLog(postgres_url)
+    await log.append([make_event("a")], 1)
+    database = postgres_url.rpartition("/")[2]
+    postgres_server.execute("ALTER TABLE tastemaker.event_keys RENAME TO away", database)
+    with pytest.raises(StoreUnavailableError):
+        await log.erase_user("u1")
+    postgres_server.execute("ALTER TABLE tastemaker.away RENAME TO event_keys", database)
+    assert await log.erased_users(10**9) == {erasure_digest("u1")}
+    assert await log.erase_user("u1") == 1
+    assert await log.erased_users(10**9) == frozenset()
+    await log.close()
 
 
 def test_database_of_another_encoding_is_refused(postgres_server: PostgresServer) -> None:

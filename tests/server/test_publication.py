@@ -20,6 +20,7 @@ from pyarrow import parquet
 
 from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_ITEM, LIST_KEY_SEGMENT, LIST_KEY_USER, ListKey, ListsManifest
 from tastemaker.v1 import recommendation_service_pb2 as pb
+from tastemaker_server.event_log.sqlite import SqliteEventLog
 from tastemaker_server.list_files import BadListsError
 from tastemaker_server.main import main
 from tastemaker_server.online_store.sqlite import SqliteOnlineStore
@@ -42,11 +43,19 @@ def write_lists(
     key: ListKey = LIST_KEY_USER,
     created_seconds: int = 1_700_000_000,
     shard_count: int = 2,
+    event_log_position: int = 0,
 ) -> Path:
     """Writes a generation as a job does, and returns the set's folder."""
     folder = root / name / str(generation)
     folder.mkdir(parents=True)
-    manifest = ListsManifest(name=name, generation=generation, contract_version=1, key=key, list_count=len(lists))
+    manifest = ListsManifest(
+        name=name,
+        generation=generation,
+        contract_version=1,
+        key=key,
+        list_count=len(lists),
+        event_log_position=event_log_position,
+    )
     manifest.created_time.FromSeconds(created_seconds)
     keys = list(lists)
     for number in range(shard_count):
@@ -73,19 +82,31 @@ def _edit(folder: Path, generation: int, /, **changes: Any) -> None:
 
 
 @pytest.fixture
+async def log(tmp_path: Path) -> Any:
+    log = SqliteEventLog(tmp_path / "events.db")
+    yield log
+    await log.close()
+
+
+@pytest.fixture
 async def store(tmp_path: Path) -> Any:
     store = SqliteOnlineStore(tmp_path / "online.db", policy=OnlineStoreContract.POLICY)
     yield store
     await store.close()
 
 
-async def test_newest_complete_generation_is_published(tmp_path: Path, store: SqliteOnlineStore) -> None:
+async def test_newest_complete_generation_is_published(
+    tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog
+) -> None:
     folder = write_lists(tmp_path, 9, {f"u{number}": list_of("of-9") for number in range(100)})
     write_lists(tmp_path, 10, {f"u{number}": list_of("of-10") for number in range(100)})
     write_lists(tmp_path, 11, {"u1": list_of("of-11")})
     (folder / "11" / "manifest.json").unlink()
     told: list[tuple[int, int]] = []
-    info = await publish_lists(store, _SURFACES, folder, progress=lambda done, total: told.append((done, total)))
+    published = await publish_lists(
+        store, log, _SURFACES, folder, progress=lambda done, total: told.append((done, total))
+    )
+    info = published.generation
     assert (info.generation, info.list_count, info.created_time_micros) == (10, 100, 1_700_000_000_000_000)
     assert told[-1] == (100, 100)
     for number in range(100):
@@ -93,7 +114,7 @@ async def test_newest_complete_generation_is_published(tmp_path: Path, store: Sq
         assert found is not None
         assert found.ranked is not None
         assert found.ranked.item_ids == ["of-10"]
-    assert await publish_lists(store, _SURFACES, folder) == info  # again: nothing to do
+    assert await publish_lists(store, log, _SURFACES, folder) == published  # again: nothing to do
 
 
 @pytest.mark.parametrize(
@@ -110,12 +131,12 @@ async def test_newest_complete_generation_is_published(tmp_path: Path, store: Sq
     ],
 )
 async def test_manifest_that_does_not_fit_is_refused(
-    tmp_path: Path, store: SqliteOnlineStore, changes: dict[str, Any], problem: str
+    tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog, changes: dict[str, Any], problem: str
 ) -> None:
     folder = write_lists(tmp_path, 1, {"u1": list_of("a"), "u2": list_of("b")})
     _edit(folder, 1, **changes)
     with pytest.raises(BadListsError, match=problem):
-        await publish_lists(store, _SURFACES, folder)
+        await publish_lists(store, log, _SURFACES, folder)
     assert await store.list_names() == []
 
 
@@ -138,53 +159,107 @@ def _flip(path: Path) -> None:
     ],
 )
 async def test_damaged_shard_is_refused_and_the_old_generation_stays(
-    tmp_path: Path, store: SqliteOnlineStore, damage: Callable[[Path], None], problem: str
+    tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog, damage: Callable[[Path], None], problem: str
 ) -> None:
     folder = write_lists(tmp_path, 1, {"u1": list_of("a"), "u2": list_of("b")})
-    first = await publish_lists(store, _SURFACES, folder)
+    first = (await publish_lists(store, log, _SURFACES, folder)).generation
     write_lists(tmp_path, 2, {"u1": list_of("c"), "u2": list_of("d")})
     damage(folder / "2" / "part-1.parquet")
     with pytest.raises(BadListsError, match=problem):
-        await publish_lists(store, _SURFACES, folder)
+        await publish_lists(store, log, _SURFACES, folder)
     assert await store.list_generations("home") == [first]
 
 
-async def test_shard_with_another_number_of_lists_is_refused(tmp_path: Path, store: SqliteOnlineStore) -> None:
+async def test_shard_with_another_number_of_lists_is_refused(
+    tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog
+) -> None:
     folder = write_lists(tmp_path, 1, {"u1": list_of("a"), "u2": list_of("b")})
     shards = json.loads((folder / "1" / "manifest.json").read_text())["shards"]
     shards[0]["listCount"], shards[1]["listCount"] = "2", "0"
     _edit(folder, 1, shards=shards)
     with pytest.raises(BadListsError, match=r"part-0\.parquet: has 1 lists, and 2 in the manifest"):
-        await publish_lists(store, _SURFACES, folder)
+        await publish_lists(store, log, _SURFACES, folder)
     assert await store.list_names() == []
 
 
-async def test_older_generation_needs_force(tmp_path: Path, store: SqliteOnlineStore) -> None:
+async def test_older_generation_needs_force(tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog) -> None:
     folder = write_lists(tmp_path, 5, {"u1": list_of("a")})
-    await publish_lists(store, _SURFACES, folder)
+    await publish_lists(store, log, _SURFACES, folder)
     write_lists(tmp_path, 3, {"u1": list_of("b")})
     with pytest.raises(BadListsError, match="generation 3 of 'home' is older than the active one, 5"):
-        await publish_lists(store, _SURFACES, folder, generation=3)
-    await publish_lists(store, _SURFACES, folder, generation=3, force=True)
+        await publish_lists(store, log, _SURFACES, folder, generation=3)
+    await publish_lists(store, log, _SURFACES, folder, generation=3, force=True)
     assert [info.generation for info in await store.list_generations("home")] == [3, 5]
     with pytest.raises(BadListsError, match="use rollback-lists"):
-        await publish_lists(store, _SURFACES, folder, generation=5, force=True)
+        await publish_lists(store, log, _SURFACES, folder, generation=5, force=True)
 
 
 async def test_other_kind_of_key_than_the_active_generation_needs_force(
-    tmp_path: Path, store: SqliteOnlineStore
+    tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog
 ) -> None:
     folder = write_lists(tmp_path, 1, {"u1": list_of("a")})
-    await publish_lists(store, _SURFACES, folder)
+    await publish_lists(store, log, _SURFACES, folder)
     write_lists(tmp_path, 2, {"i1": list_of("b")}, key=LIST_KEY_ITEM)
     with pytest.raises(BadListsError, match="is keyed by item and the active one by user"):
-        await publish_lists(store, _SURFACES, folder)
+        await publish_lists(store, log, _SURFACES, folder)
 
 
-async def test_name_that_no_surface_reads_is_refused(tmp_path: Path, store: SqliteOnlineStore) -> None:
+async def test_name_that_no_surface_reads_is_refused(
+    tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog
+) -> None:
     folder = write_lists(tmp_path, 1, {"u1": list_of("a")}, name="hoem")
     with pytest.raises(BadListsError, match="no surface reads lists called 'hoem'; those read are: home, similar, top"):
-        await publish_lists(store, _SURFACES, folder)
+        await publish_lists(store, log, _SURFACES, folder)
+
+
+async def test_user_erased_after_the_data_was_taken_has_no_list_whenever_it_is_loaded(
+    tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog
+) -> None:
+    lists = {user: list_of("i1") for user in ("u1", "u2", "u3", "u4")}
+    await log.append([make_event(user, user_id=user) for user in lists], 1)
+    taken = await log.last_position()
+    await log.erase_user("u1")
+    await log.erase_user("u2")
+    await log.append([make_event("back", user_id="u2")], 2)  # who came back after the data was taken
+    folder = write_lists(tmp_path / "lists", 1, lists, event_log_position=taken)
+    write_lists(tmp_path / "lists", 2, lists, event_log_position=taken + 1)  # computed after the erasure
+    write_lists(tmp_path / "lists", 3, lists, event_log_position=0)  # of ratings: nobody knows from when
+    for generation, expected in ((1, {"u3", "u4"}), (2, set(lists)), (3, {"u3", "u4"})):
+        published = await publish_lists(store, log, _SURFACES, folder, generation=generation)
+        found = {user: await store.read_list("home", {LIST_KEY_USER: user}) for user in lists}
+        assert {user for user, one in found.items() if one is not None and one.ranked is not None} == expected
+        assert (published.generation.generation, published.erased) == (generation, len(lists) - len(expected))
+
+
+async def test_user_erased_between_the_look_at_the_log_and_the_switch_has_no_list(
+    tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog
+) -> None:
+    lists = {f"u{number}": list_of("i1") for number in range(20)}
+    folder = write_lists(tmp_path / "lists", 1, lists)
+    loop = asyncio.get_running_loop()
+
+    async def erase() -> None:
+        await log.erase_user("u19")
+        await store.erase_user("u19")
+
+    def erase_once(done: int, total: int) -> None:
+        if done == 1:  # told in the thread that draws lists, once the log has been asked
+            asyncio.run_coroutine_threadsafe(erase(), loop).result(30)
+
+    await publish_lists(store, log, _SURFACES, folder, progress=erase_once)
+    found = {user: await store.read_list("home", {LIST_KEY_USER: user}) for user in lists}
+    assert [user for user, one in found.items() if one is None or one.ranked is None] == ["u19"]
+
+
+async def test_item_called_as_a_user_who_was_erased_keeps_its_list(
+    tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog
+) -> None:
+    await log.erase_user("u1")
+    folder = write_lists(tmp_path / "lists", 1, {"u1": list_of("i1")}, name="similar", key=LIST_KEY_ITEM)
+    await publish_lists(store, log, _SURFACES, folder)
+    found = await store.read_list("similar", {LIST_KEY_ITEM: "u1"})
+    assert found is not None
+    assert found.ranked is not None
 
 
 def _config(tmp_path: Path, data_dir: Path, stores: str = "") -> Path:
@@ -345,8 +420,10 @@ def test_lists_by_item_and_by_segment_answer(
             "home": SurfaceSettings(tiers=(TierName.POPULAR,), popular_lists="top"),
             "product": SurfaceSettings(tiers=(TierName.PRECOMPUTED,), lists="similar"),
         }
-        await publish_lists(store, surfaces, similar)
-        await publish_lists(store, surfaces, top)
+        log = SqliteEventLog(front.data_dir / "events.db")
+        await publish_lists(store, log, surfaces, similar)
+        await publish_lists(store, log, surfaces, top)
+        await log.close()
         await store.close()
 
     asyncio.run(publish())

@@ -9,25 +9,26 @@ __all__ = ["padded", "rounded_up"]
 _LEAST = 8
 
 
-def padded(lists: pa.ListArray, *, rows: int, width: int, left: bool) -> npt.NDArray[np.object_]:
-    """Lists as rows of one width.
+def padded(lists: pa.ListArray, *, rows: int, width: int, left: bool) -> npt.NDArray[np.int32]:
+    """Lists as rows of one width, each value as its place in the lists' dictionary, from 1 on.
 
     Args:
-        lists: [N] lists of strings, none longer than `width`.
+        lists: [N] lists of dictionary-encoded strings, none longer than `width`.
         rows: B, N or more; the rest is empty.
         width: T.
         left: Whether the padding stands at the left.
 
     Returns:
-        [B, T] bytes, as TensorFlow has them, padded with b"".
+        [B, T], padded with 0.
 
-    >>> padded(pa.array([["a"], ["b", "c"]]), rows=2, width=3, left=True).tolist()
-    [[b'', b'', b'a'], [b'', b'b', b'c']]
+    >>> lists = pa.array([["a"], ["b", "a"]], pa.list_(pa.dictionary(pa.int32(), pa.string())))
+    >>> padded(lists, rows=2, width=3, left=True).tolist()
+    [[0, 0, 1], [0, 2, 1]]
     """
-    cells = np.full((rows, width), b"", dtype=object)  # [B, T]
+    cells = np.zeros((rows, width), np.int32)  # [B, T]
     length = lists.value_lengths().to_numpy()[:, np.newaxis]  # [N, 1]
     place = np.arange(width)  # [T]
-    values = lists.flatten().cast(pa.binary()).to_numpy(zero_copy_only=False)
+    values = lists.flatten().indices.to_numpy() + 1
     cells[: len(lists)][place >= width - length if left else place < length] = values
     return cells
 

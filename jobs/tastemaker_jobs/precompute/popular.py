@@ -85,7 +85,7 @@ def write_popular(plan: Plan, counted: Sequence[Path]) -> ShardRecord:
         for name, start, end in zip(names.tolist(), starts, [*starts[1:], len(total)], strict=True):
             best = total.slice(start, min(plan.request.k, end - start))
             ranked = RankedList(item_ids=best.column("item_id").to_pylist(), scores=best.column("weight").to_pylist())
-            writer.add([name], [ranked.SerializeToString()])
+            writer.add(pa.array([name], pa.string()), pa.array([ranked.SerializeToString()], pa.binary()))
     return finish_shard(
         plan,
         0,

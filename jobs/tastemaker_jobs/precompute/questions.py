@@ -26,6 +26,8 @@ _BATCH_ROWS = 1024
 def write_questions(plan: Plan, number: int) -> int:
     """Write `plan.questions(number)`: columns key, history and exclude for users, key for items.
 
+    Items are places in one dictionary: each id is read once, whatever the number of users.
+
     The schema's metadata says in `skipped` who was left out and why, and in `carried` whose list the parent has.
 
     Args:
@@ -40,6 +42,7 @@ def write_questions(plan: Plan, number: int) -> int:
     carried: list[str] = []
     if plan.request.kind is Kind.SIMILAR:
         table = named if named is not None else pa.table({"key": pa.array([], pa.string())})
+        table = pa.table({"key": table.column("key").combine_chunks().dictionary_encode()})
     else:
         events = read_bucket(plan.events, number)
         found = histories(events if events is not None else COLUMNS.empty_table(), plan.request.history_length)
@@ -74,31 +77,42 @@ def histories(events: pa.Table, length: int) -> pa.Table:
 
     Returns:
         [U] key; history, the newest L items, oldest first by time, then by position; exclude, each consumed item once;
-        event_time_micros and position of the newest event.
+        event_time_micros and position of the newest event. Items are places in one dictionary, which is sorted.
     """
     by_time = [("user_id", "ascending"), ("event_time_micros", "ascending"), ("position", "ascending")]
     events = events.sort_by(by_time).combine_chunks()
     encoded = pc.dictionary_encode(events.column("user_id").combine_chunks())
     keys, user = encoded.dictionary, encoded.indices.to_numpy()  # [U], [N] rising
     end = np.cumsum(np.bincount(user, minlength=len(keys)))  # [U]
-    item = events.column("item_id").combine_chunks()  # [N]
+    ids, item = _encoded(events.column("item_id").combine_chunks())  # [I] sorted, [N]
     is_newest = np.arange(len(user)) >= end[user] - length  # [N]
-    consumed = pa.table({"user": user, "item": item}).filter(events.column("is_consumed"))
-    consumed = consumed.group_by(["user", "item"]).aggregate([]).sort_by([("user", "ascending"), ("item", "ascending")])
+    is_consumed = events.column("is_consumed").to_numpy()  # [N]
+    pairs = np.unique(user[is_consumed].astype(np.int64) * max(1, len(ids)) + item[is_consumed])
+    consumer, consumed = np.divmod(pairs, max(1, len(ids)))
     position = np.zeros(len(keys), np.int64)  # [U]
     np.maximum.at(position, user, events.column("position").to_numpy())
     return pa.table(
         {
             "key": keys,
-            "history": _lists(item.filter(pa.array(is_newest)), user[is_newest], len(keys)),
-            "exclude": _lists(consumed.column("item").combine_chunks(), consumed.column("user").to_numpy(), len(keys)),
+            "history": _lists(item[is_newest], ids, user[is_newest], len(keys)),
+            "exclude": _lists(consumed, ids, consumer, len(keys)),
             "event_time_micros": events.column("event_time_micros").to_numpy()[end - 1],
             "position": position,
         }
     )
 
 
-def _lists(values: pa.Array, user: npt.NDArray[Any], users: int) -> pa.Array:
-    """Values [M] of users [M], rising, as one list each."""
+def _encoded(items: pa.Array) -> tuple[pa.Array, npt.NDArray[np.int32]]:
+    """The different ids, sorted; and for each of the items [N] its place among them."""
+    encoded = pc.dictionary_encode(items)
+    order = pc.sort_indices(encoded.dictionary)
+    place = np.empty(len(order), np.int32)
+    place[order.to_numpy()] = np.arange(len(order))
+    return encoded.dictionary.take(order), place[encoded.indices.to_numpy()]
+
+
+def _lists(values: npt.NDArray[Any], ids: pa.Array, user: npt.NDArray[Any], users: int) -> pa.Array:
+    """Items [M], as places among ids, of users [M], rising, as one list each."""
     ends = np.cumsum(np.bincount(user, minlength=users))
-    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], ends]).astype(np.int32)), values)
+    items = pa.DictionaryArray.from_arrays(pa.array(values.astype(np.int32)), ids)
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], ends]).astype(np.int32)), items)

@@ -3,20 +3,25 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from pyarrow import parquet
 
 from tastemaker.artefacts.v1.state_pb2 import RankedList
 from tastemaker_jobs.errors import ContractError
 from tastemaker_jobs.evaluation.served import loaded_with
+from tastemaker_jobs.precompute.exclusion import Overlaps
 from tastemaker_jobs.precompute.padding import padded, rounded_up
 from tastemaker_jobs.precompute.plan import Plan
+from tastemaker_jobs.precompute.ranked_lists import RankedLists, Ranker, hashes
 from tastemaker_jobs.precompute.request import Kind
 from tastemaker_jobs.precompute.shards import ShardRecord, ShardWriter, finish_shard, open_shard
 
@@ -24,6 +29,7 @@ __all__ = ["Scorer"]
 
 _MOST_CELLS = 1 << 21  # of `exclude` in one batch: beside users who consumed very much, a batch has fewer rows
 _LEAST_MORE = 8
+_CARRIED_ROWS = 1024
 
 _EMPTY, _DEPARTED, _NO_LONGER_ASKED = "nothing_to_recommend", "item_not_in_catalogue", "no_longer_asked"
 
@@ -43,11 +49,14 @@ class Scorer:
         request = plan.request
         if request.model is None:
             raise ValueError("a model is needed")
-        signature = "similar" if request.kind is Kind.SIMILAR else "recommend"
+        signature, asked = "recommend", tf.TensorSpec([None, None], tf.string, "history")
+        if request.kind is Kind.SIMILAR:
+            signature, asked = "similar", tf.TensorSpec([None], tf.string, "item_id")
         self._plan, self._folder = plan, request.model.folder
         self._loaded = loaded_with(self._folder, signature)  # kept: the signatures hold its variables weakly
-        self._ask = self._loaded.signatures[signature]
         self._departed = _lines(plan.departed)
+        self._rank = Ranker(self._loaded.signatures[signature], asked, k=request.k, departed=self._departed)
+        self._overlaps = Overlaps()
         # So many more are asked for than a list takes, as some of them may have left the catalogue.
         self._more = min(len(self._departed), max(_LEAST_MORE, request.k // _LEAST_MORE))
 
@@ -58,7 +67,7 @@ class Scorer:
             number: Of the shard.
 
         Raises:
-            ContractError: The model lists what was excluded.
+            ContractError: The model lists what was excluded, or ids that are no text.
             ListsError: The disk is full, or the like.
         """
         began, plan, left_out = time.perf_counter(), self._plan, Counter[str]()
@@ -66,16 +75,20 @@ class Scorer:
             questions = pa.ipc.open_file(file)
             said = questions.schema.metadata
             left_out.update(json.loads(said[b"skipped"]))
-            asked: set[str] = set()
+            asked: list[pa.Array] = []
+            items = _Items(questions)
             for place in range(questions.num_record_batches):
                 batch = questions.get_batch(place)
                 for rows in self._batches(batch):
-                    self._score_rows(rows, writer, left_out)
+                    self._score_rows(rows, items, writer, left_out)
                 if plan.parent is not None:
-                    asked.update(batch.column("key").to_pylist())
+                    asked.append(batch.column("key"))
             carried = 0
             if plan.parent is not None:
-                carried = self._carry(number, set(json.loads(said[b"carried"])), asked, writer, left_out)
+                wanted = pa.array(json.loads(said[b"carried"]), pa.string())
+                still_asked = pa.concat_arrays([wanted, *asked])
+                before = plan.parent.folder / plan.shard(number).name
+                carried = self._carry(before, wanted, still_asked, writer, left_out)
         plan.questions(number).unlink()
         seconds = time.perf_counter() - began
         return finish_shard(plan, number, list_count=writer.count, carried=carried, skipped=left_out, seconds=seconds)
@@ -91,96 +104,83 @@ class Scorer:
             yield rows.slice(start, size)
             start += size
 
-    def _score_rows(self, rows: pa.RecordBatch, writer: ShardWriter, left_out: Counter[str]) -> None:
-        keys, k = rows.column("key").to_pylist(), self._plan.request.k
-        inputs = self._inputs(rows)
-        excluded = inputs["exclude"]  # [B, E]
-        tensors = {name: tf.constant(value, tf.string) for name, value in inputs.items()}
+    def _score_rows(self, rows: pa.RecordBatch, items: "_Items", writer: ShardWriter, left_out: Counter[str]) -> None:
+        asked, excluded = self._places(rows)
+        k = self._plan.request.k
         while True:
-            answer = self._ask(**tensors, k=tf.constant(k + self._more))
-            item_ids, scores = answer["item_id"].numpy(), answer["score"].numpy()  # [B, K] each
-            lists = [self._list(*row) for row in zip(item_ids[: len(keys)], scores, strict=False)]
-            short = any(len(found) < k and item_ids[row, -1] for row, (found, _, _) in enumerate(lists))
-            if not short or self._more >= len(self._departed):
+            lists = self._rank(items.ids, asked, excluded, rows=len(rows), k=k + self._more)
+            if self._more >= len(self._departed) or not np.any((lists.lengths < k) & lists.is_full):
                 break
             self._more = min(len(self._departed), 2 * self._more)
-        self._check(keys, excluded, lists)
-        left_out[_DEPARTED] += sum(dropped for _, _, dropped in lists)
-        left_out[_EMPTY] += sum(not found for found, _, _ in lists)
-        kept = [(key, found, values) for key, (found, values, _) in zip(keys, lists, strict=True) if found]
-        serialised = [_serialised(found, values) for _, found, values in kept]
-        writer.add([key for key, _, _ in kept], serialised)
+        keys = rows.column("key")
+        if pa.types.is_dictionary(keys.type):
+            keys = keys.dictionary_decode()
+        self._check_is_text(lists)
+        self._check_excluded(keys, lists, excluded[: len(rows)], items)
+        has_list = lists.lengths > 0  # [B]
+        left_out[_DEPARTED] += int(lists.departed.sum())
+        left_out[_EMPTY] += int((~has_list).sum())
+        values = pa.array(lists.serialised.tolist(), pa.binary())
+        if not has_list.all():
+            keys, values = keys.filter(pa.array(has_list)), values.filter(pa.array(has_list))
+        writer.add(keys, values)
 
-    def _inputs(self, rows: pa.RecordBatch) -> dict[str, npt.NDArray[np.object_]]:
-        """What the signature takes besides k, B rows of it: as many as there are, filled up to a round number."""
+    def _places(self, rows: pa.RecordBatch) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """For whom or what the model is asked, [B, T] or [B], and what is excluded, [B, E], as places among the items.
+
+        B is as many as there are rows, filled up to a round number.
+        """
         count = rounded_up(len(rows), most=max(len(rows), self._plan.request.batch_size))  # B
         if "exclude" not in rows.schema.names:
             keys = pa.ListArray.from_arrays(pa.array([0, len(rows)], pa.int32()), rows.column("key"))
-            ids = padded(keys, rows=1, width=count, left=False)[0]  # [B]
-            return {"item_id": ids, "exclude": np.full((count, 1), b"", dtype=object)}  # [B], [B, 1]
-        length = self._plan.request.history_length
+            return padded(keys, rows=1, width=count, left=False)[0], np.zeros((count, 1), np.int32)
         exclude = rows.column("exclude")
         most = rounded_up(int(np.max(exclude.value_lengths().to_numpy())))  # E
-        return {
-            "history": padded(rows.column("history"), rows=count, width=length, left=True),  # [B, T]
-            "exclude": padded(exclude, rows=count, width=most, left=False),  # [B, E]
-        }
+        history = padded(rows.column("history"), rows=count, width=self._plan.request.history_length, left=True)
+        return history, padded(exclude, rows=count, width=most, left=False)
 
-    def _list(
-        self, item_ids: npt.NDArray[np.object_], scores: npt.NDArray[np.float32]
-    ) -> tuple[list[bytes], list[float], int]:
-        """A row of an answer [K] without padding and without what has left the catalogue; how many those were."""
-        items, values = item_ids.tolist(), scores.tolist()
-        if items and not items[-1]:
-            count = items.index(b"")
-            items, values = items[:count], values[:count]
-        k, dropped = self._plan.request.k, 0
-        if self._departed and not self._departed.isdisjoint(items):
-            kept = [place for place, item in enumerate(items) if item not in self._departed][:k]
-            within = kept[-1] if len(kept) == k else len(items)
-            dropped = sum(item in self._departed for item in items[:within])
-            items, values = [items[place] for place in kept], [values[place] for place in kept]
-        return items[:k], values[:k], dropped
+    def _check_is_text(self, lists: RankedLists) -> None:
+        """Nobody could read a list of other ids. One list of each batch is read: all come from one vocabulary."""
+        try:
+            RankedList.FromString(lists.serialised[0])
+        except DecodeError as error:
+            raise ContractError(
+                f"{self._folder} lists items whose ids are not UTF-8. Publish a version with ids that are text."
+            ) from error
 
-    def _check(
-        self,
-        keys: Sequence[str],
-        excluded: npt.NDArray[np.object_],
-        lists: Sequence[tuple[list[bytes], list[float], int]],
+    def _check_excluded(
+        self, keys: pa.Array, lists: RankedLists, excluded: npt.NDArray[np.int32], items: "_Items"
     ) -> None:
         """A list must not hold what the user consumed, whatever the model does."""
-        for key, row, (found, _, _) in zip(keys, excluded.tolist(), lists, strict=False):
-            if not set(row).isdisjoint(found):
+        for row in self._overlaps.rows(lists.hashes, items.hashes[excluded]):
+            found = RankedList.FromString(lists.serialised[row]).item_ids
+            if not {item.encode() for item in found}.isdisjoint(tf.gather(items.ids, excluded[row]).numpy().tolist()):
                 raise ContractError(
-                    f"{self._folder} lists items that were excluded, for user {key}. Publish a version that"
+                    f"{self._folder} lists items that were excluded, for user {keys[row]}. Publish a version that"
                     " `tastemaker-jobs publish` finds nothing against."
                 )
 
     def _carry(
-        self, number: int, wanted: set[str], asked: set[str], writer: ShardWriter, left_out: Counter[str]
+        self, shard: Path, wanted: pa.Array, still_asked: pa.Array, writer: ShardWriter, left_out: Counter[str]
     ) -> int:
         """The parent's lists of users for whom nothing has changed, without what has left the catalogue."""
-        if self._plan.parent is None:
-            return 0
         before = writer.count
-        shard = self._plan.parent.folder / self._plan.shard(number).name
         with parquet.ParquetFile(shard) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                keys, lists = [], []
-                for key, value in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    if key in wanted:
-                        whole = self._without_departed(value, left_out)
-                        left_out[_EMPTY] += not whole
-                        keys += [key] if whole else []
-                        lists += [whole] if whole else []
-                    else:
-                        left_out[_NO_LONGER_ASKED] += key not in asked
+            for batch in file.iter_batches(batch_size=_CARRIED_ROWS):
+                is_gone = pc.invert(pc.is_in(batch.column("key"), value_set=still_asked))
+                left_out[_NO_LONGER_ASKED] += pc.sum(is_gone, min_count=0).as_py()
+                kept = batch.filter(pc.is_in(batch.column("key"), value_set=wanted))
+                keys, lists = kept.column("key"), kept.column("list")
+                if self._departed:
+                    whole = [self._without_departed(value, left_out) for value in lists.to_pylist()]
+                    lists = pa.array(whole, pa.binary())
+                    has_list = pc.greater(pc.binary_length(lists), 0)
+                    left_out[_EMPTY] += len(lists) - pc.sum(has_list, min_count=0).as_py()
+                    keys, lists = keys.filter(has_list), lists.filter(has_list)
                 writer.add(keys, lists)
         return writer.count - before
 
     def _without_departed(self, value: bytes, left_out: Counter[str]) -> bytes:
-        if not self._departed:
-            return value
         ranked = RankedList.FromString(value)
         kept = [
             pair for pair in zip(ranked.item_ids, ranked.scores, strict=True) if pair[0].encode() not in self._departed
@@ -189,9 +189,20 @@ class Scorer:
         return RankedList(item_ids=[item for item, _ in kept], scores=[score for _, score in kept]).SerializeToString()
 
 
-def _serialised(item_ids: list[bytes], scores: list[float]) -> bytes:
-    """A RankedList. Ids pass as the bytes that TensorFlow gives: protobuf takes them for text, if they are UTF-8."""
-    return RankedList(item_ids=item_ids, scores=scores).SerializeToString()  # type: ignore[arg-type]
+class _Items:
+    """The items that a shard's questions name, [I + 1]: place 0 is for padding."""
+
+    def __init__(self, questions: Any) -> None:
+        known: list[bytes] = []
+        if questions.num_record_batches:
+            first = questions.get_batch(0)
+            column = first.column("exclude").values if "exclude" in first.schema.names else first.column("key")
+            known = column.dictionary.cast(pa.binary()).to_pylist()
+        self.ids = tf.constant([b"", *known])
+        """[I + 1] string."""
+        self.hashes: npt.NDArray[np.int64] = hashes(self.ids).numpy()
+        """[I + 1] of the ids; -1 for padding."""
+        self.hashes[0] = -1
 
 
 def _lines(path: Path) -> frozenset[bytes]:

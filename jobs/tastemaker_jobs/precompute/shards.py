@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pyarrow as pa
@@ -47,23 +47,23 @@ class ShardWriter:
 
     def __init__(self, writer: parquet.ParquetWriter) -> None:
         self._writer = writer
-        self._keys: list[str] = []
-        self._lists: list[bytes] = []
+        self._waiting: list[pa.RecordBatch] = []
+        self._waiting_count = 0
         self.count = 0
         """Of lists so far."""
 
-    def add(self, keys: Sequence[str], lists: Sequence[bytes]) -> None:
+    def add(self, keys: pa.Array, lists: pa.Array) -> None:
         """Lists, as long as keys, each a serialised RankedList."""
-        self._keys += keys
-        self._lists += lists
+        self._waiting.append(pa.RecordBatch.from_arrays([keys, lists], schema=SHARD_SCHEMA))
+        self._waiting_count += len(keys)
         self.count += len(keys)
-        if len(self._keys) >= _ROW_GROUP:
+        if self._waiting_count >= _ROW_GROUP:
             self.flush()
 
     def flush(self) -> None:
         """Write what waits."""
-        self._writer.write_table(pa.table([self._keys, self._lists], schema=SHARD_SCHEMA))
-        self._keys, self._lists = [], []
+        self._writer.write_table(pa.Table.from_batches(self._waiting, schema=SHARD_SCHEMA))
+        self._waiting, self._waiting_count = [], 0
 
 
 @contextlib.contextmanager
@@ -75,7 +75,10 @@ def open_shard(plan: Plan, number: int) -> Iterator[ShardWriter]:
     """
     with (
         whole_file(plan.shard(number), aside=plan.generation.drafts) as file,
-        parquet.ParquetWriter(file, SHARD_SCHEMA, compression="zstd", use_dictionary=False) as target,
+        # No key comes twice, nobody searches by a list: a dictionary and statistics would cost and serve nobody.
+        parquet.ParquetWriter(
+            file, SHARD_SCHEMA, compression="zstd", use_dictionary=False, write_statistics=False
+        ) as target,
     ):
         writer = ShardWriter(target)
         yield writer

@@ -9,6 +9,7 @@ from pathlib import Path
 from tastemaker.artefacts.v1.lists_pb2 import ListGeneration, ListKey
 from tastemaker_server.commands import Command
 from tastemaker_server.errors import CommandError, SettingsError
+from tastemaker_server.event_log.opening import open_event_log
 from tastemaker_server.list_files import BadListsError
 from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.online_store.factory import open_online_store
@@ -34,9 +35,12 @@ def _rollback_arguments(parser: argparse.ArgumentParser) -> None:
 
 async def _publish(settings: Settings, options: argparse.Namespace) -> str:
     store = _open(settings)
+    event_log = None
     try:
-        info = await publish_lists(
+        event_log = open_event_log(settings)
+        published = await publish_lists(
             store,
+            event_log,
             settings.surfaces,
             options.lists,
             generation=options.generation,
@@ -50,8 +54,11 @@ async def _publish(settings: Settings, options: argparse.Namespace) -> str:
             raise
         raise CommandError("publish-lists needs the package pyarrow; pip install 'tastemaker[parquet]'") from error
     finally:
+        if event_log is not None:
+            await event_log.close()
         await store.close()
-    return f"{options.lists.resolve().name}: generation {_described(info)} is active"
+    left_out = f"; {published.erased:,} left out, of users erased since" if published.erased else ""
+    return f"{options.lists.resolve().name}: generation {_described(published.generation)} is active{left_out}"
 
 
 async def _rollback(settings: Settings, options: argparse.Namespace) -> str:

@@ -74,7 +74,22 @@ class EventLog(Protocol):
         ...
 
     async def erase_user(self, user_id: str) -> int:
-        """Removes every event of a user for good, and returns how many there were. Other positions stay as they are."""
+        """Removes every event of a user for good, and returns how many there were. Other positions stay as they are.
+
+        That the user was erased stays on record, also where there were no events; see `erased_users`.
+        """
+        ...
+
+    async def erased_users(self, since: int) -> frozenset[bytes]:
+        """Returns who may be in something that was made of the log up to a position, and was erased since.
+
+        Args:
+            since: The position of the newest event that it was made of; 0 for everyone ever erased.
+
+        Returns:
+            `erasure_digest` of each user who was erased when the log's newest position was `since` or more. One whose
+            erasure was cut off is among them whatever `since` is, until the erasure is done again.
+        """
         ...
 
     async def check(self) -> None:

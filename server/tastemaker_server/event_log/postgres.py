@@ -17,6 +17,7 @@ import psycopg
 from tastemaker.v1.feedback_service_pb2 import FeedbackEvent
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log import Appended, LoggedEvent
+from tastemaker_server.event_log.erasures import erasure_digest
 from tastemaker_server.event_log.postgres_appending import AppendCall, PostgresAppender
 from tastemaker_server.event_log.postgres_schema import NewerSchemaError, make_schema
 from tastemaker_server.event_log.postgres_session import PostgresAddress, PostgresSession, explain_start_error
@@ -43,6 +44,15 @@ _ERASE = """
 WITH erased AS (DELETE FROM tastemaker.events WHERE user_id = %s RETURNING event_id),
 keys AS (DELETE FROM tastemaker.event_keys USING erased WHERE event_keys.event_id = erased.event_id)
 SELECT count(*) FROM erased
+"""
+# On record before anything goes, and for whatever was made of the log: who is cut off here leaves the user out of too
+# much, not of too little. After the events have gone, nobody who saw them can have seen a later position than this.
+_BEGIN_ERASURE = """
+INSERT INTO tastemaker.erasures VALUES (%s, 9223372036854775807)
+ON CONFLICT (user_digest) DO UPDATE SET position = excluded.position
+"""
+_END_ERASURE = """
+UPDATE tastemaker.erasures SET position = (SELECT max(last_position) FROM tastemaker.log_head) WHERE user_digest = %s
 """
 
 
@@ -109,14 +119,26 @@ class PostgresEventLog:
 
     async def erase_user(self, user_id: str) -> int:
         """See `EventLog.erase_user`. On a connection of its own: it looks into every day and may take long."""
+        digest = erasure_digest(user_id)
 
         def delete() -> int:
             session = PostgresSession(self._address)
             with contextlib.closing(session), session.connection() as connection:
+                connection.execute(_BEGIN_ERASURE, (digest,))
                 (count,) = connection.execute(_ERASE, (user_id,)).fetchone() or (0,)
+                connection.execute(_END_ERASURE, (digest,))
             return int(count)
 
         return await asyncio.to_thread(delete)
+
+    async def erased_users(self, since: int) -> frozenset[bytes]:
+        """See `EventLog.erased_users`."""
+
+        def select(connection: psycopg.Connection[Any]) -> frozenset[bytes]:
+            query = "SELECT user_digest FROM tastemaker.erasures WHERE position >= %s"
+            return frozenset(digest for (digest,) in connection.execute(query, (since,), binary=True))
+
+        return await self._on_reader(select)
 
     async def check(self) -> None:
         """See `EventLog.check`."""

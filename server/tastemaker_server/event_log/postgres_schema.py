@@ -11,7 +11,7 @@ from psycopg import sql
 
 __all__ = ["SCHEMA_VERSION", "NewerSchemaError", "make_days", "make_schema"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Goes up with every change of the tables; a database of a newer one is refused."""
 
 # One advisory lock for all changes of tables: fronts that start together, or meet a new day together, take turns.
@@ -50,6 +50,8 @@ CREATE TABLE tastemaker.event_keys (
     digest bytea NOT NULL
 );
 """
+# Since version 2: who was erased, and the newest position of the log then.
+_ERASURES = "CREATE TABLE tastemaker.erasures (user_digest bytea PRIMARY KEY, position bigint NOT NULL)"
 
 
 class NewerSchemaError(Exception):
@@ -63,7 +65,7 @@ class NewerSchemaError(Exception):
 
 
 def make_schema(connection: psycopg.Connection[Any]) -> None:
-    """Makes all tables where they are missing. Safe when several processes do it at once.
+    """Makes missing tables, and brings older ones up to date. Safe when several processes do it at once.
 
     Args:
         connection: In autocommit.
@@ -79,10 +81,13 @@ def make_schema(connection: psycopg.Connection[Any]) -> None:
             if connection.execute("SELECT FROM pg_namespace WHERE nspname = 'tastemaker'").fetchone() is None:
                 connection.execute("CREATE SCHEMA tastemaker")
             connection.execute(_TABLES)
-            connection.execute("INSERT INTO tastemaker.schema_version VALUES (%s)", (SCHEMA_VERSION,))
+            connection.execute("INSERT INTO tastemaker.schema_version VALUES (1)")
         row = connection.execute("SELECT max(version) FROM tastemaker.schema_version").fetchone()
         if row is not None and row[0] > SCHEMA_VERSION:
             raise NewerSchemaError(row[0])
+        if row == (1,):
+            connection.execute(_ERASURES)
+            connection.execute("UPDATE tastemaker.schema_version SET version = %s", (SCHEMA_VERSION,))
 
 
 def make_days(connection: psycopg.Connection[Any], first: datetime.date, count: int) -> None:

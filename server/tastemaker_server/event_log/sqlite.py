@@ -9,6 +9,7 @@ from pathlib import Path
 from tastemaker.v1.feedback_service_pb2 import FeedbackEvent
 from tastemaker_server.errors import EventIdReusedError, StoreUnavailableError
 from tastemaker_server.event_log import Appended, LoggedEvent
+from tastemaker_server.event_log.erasures import erasure_digest
 from tastemaker_server.sqlite_writer import SqliteWriter, connect
 
 __all__ = ["SqliteEventLog"]
@@ -24,6 +25,7 @@ CREATE TABLE IF NOT EXISTS events (
     payload BLOB NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS events_by_user ON events (user_id);
+CREATE TABLE IF NOT EXISTS erasures (user_digest BLOB PRIMARY KEY, position INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 """
 
 
@@ -109,9 +111,26 @@ class SqliteEventLog:
         """See `EventLog.erase_user`."""
 
         def delete(connection: sqlite3.Connection) -> int:
+            connection.execute(
+                "INSERT OR REPLACE INTO erasures "
+                "SELECT ?, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)",
+                (erasure_digest(user_id),),
+            )
             return connection.execute("DELETE FROM events WHERE user_id = ?", (user_id,)).rowcount
 
         return await self._writer.submit(delete)
+
+    async def erased_users(self, since: int) -> frozenset[bytes]:
+        """See `EventLog.erased_users`."""
+
+        def select() -> frozenset[bytes]:
+            rows = self._reader.execute("SELECT user_digest FROM erasures WHERE position >= ?", (since,))
+            return frozenset(digest for (digest,) in rows)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, select)
+        except sqlite3.Error as error:
+            raise StoreUnavailableError(_STORE, error) from error
 
     async def check(self) -> None:
         """See `EventLog.check`."""

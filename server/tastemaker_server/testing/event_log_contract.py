@@ -7,6 +7,7 @@ import pytest
 from tastemaker.v1 import feedback_service_pb2 as pb
 from tastemaker_server.errors import EventIdReusedError
 from tastemaker_server.event_log import EventLog
+from tastemaker_server.event_log.erasures import erasure_digest
 from tastemaker_server.testing.events import make_event
 
 __all__ = ["EventLogContract"]
@@ -166,6 +167,19 @@ class EventLogContract:
         assert await event_log.erase_user("u1") == 2
         again, kept = await event_log.append([make_event("a", item_id="other"), make_event("b", user_id="u2")], _NOW)
         assert (again.is_new, kept.is_new) == (True, False)
+
+    async def test_erasure_stays_on_record_at_the_position_where_the_log_was(self, event_log: EventLog) -> None:
+        await event_log.append([make_event("a"), make_event("b", user_id="u2"), make_event("c")], _NOW)
+        last = await event_log.last_position()
+        await event_log.erase_user("u1")  # the newest event among theirs
+        assert await event_log.erased_users(0) == await event_log.erased_users(last) == {erasure_digest("u1")}
+        assert await event_log.erased_users(last + 1) == frozenset()
+        await event_log.append([make_event("d"), make_event("e")], _NOW)  # who came back
+        later = await event_log.last_position()
+        assert await event_log.erased_users(later) == frozenset()
+        await event_log.erase_user("u1")
+        await event_log.erase_user("never-seen")
+        assert await event_log.erased_users(later) == {erasure_digest("u1"), erasure_digest("never-seen")}
 
     async def test_check_of_a_healthy_log_returns(self, event_log: EventLog) -> None:
         await event_log.check()
