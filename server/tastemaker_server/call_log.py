@@ -7,12 +7,13 @@ nothing of what was sent but the surface's name.
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 
 from tastemaker.v1 import recommendation_service_pb2
-from tastemaker_server.call import REQUEST_ID_KEY, Call, begin_call, metadata_value
+from tastemaker_server.call import REQUEST_ID_KEY, Call, begin_call, current_call, metadata_value
 from tastemaker_server.unary_interceptor import Behaviour, UnaryInterceptor
 
 __all__ = ["CallLogInterceptor"]
@@ -41,6 +42,11 @@ class CallLogInterceptor(UnaryInterceptor):
         super().__init__()
         self._slow_seconds = slow_call_milliseconds / 1000
 
+    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
+        """See `UnaryInterceptor.intercept_service`; begins the call, as the metadata is at hand here."""
+        begin_call(details.invocation_metadata)
+        return await super().intercept_service(continuation, details)
+
     def wrap(self, behaviour: Behaviour, method: str) -> Behaviour:
         """See `UnaryInterceptor.wrap`."""
         return _observed(behaviour, method, self._slow_seconds)
@@ -49,7 +55,7 @@ class CallLogInterceptor(UnaryInterceptor):
 def _observed(behaviour: Behaviour, method: str, slow_seconds: float) -> Behaviour:
     async def call(request: Any, context: Any) -> Any:
         started = time.monotonic()
-        begun = begin_call(context.invocation_metadata())
+        begun = current_call()
         try:
             response = await behaviour(request, context)
         except asyncio.CancelledError:  # the caller has gone, or its deadline has passed

@@ -113,12 +113,12 @@ class Recommender:
 
     async def _fill(self, query: Query, max_results: int) -> pb.RecommendResponse:
         state, surface = query.state, query.surface
-        excluded = dict.fromkeys(state.consumed_item_ids) if state is not None else {}
+        excluded = set(state.consumed_item_ids[:]) if state is not None else set()  # a slice is copied faster
         if query.item_id:
-            excluded[query.item_id] = None
+            excluded.add(query.item_id)
         response = pb.RecommendResponse(tier=pb.TIER_POPULAR)
         failure: StoreUnavailableError | None = None
-        add_item, add_report = response.items.add, response.tier_reports.add
+        add_report = response.tier_reports.add
         missing = max_results
         for name in surface.tiers:
             tier, number = self._tiers[name], name.number
@@ -134,15 +134,7 @@ class Recommender:
                 self._warn(name, error)
                 failure = error
                 answer = TierAnswer(outcome=pb.TIER_OUTCOME_UNAVAILABLE)
-            reason = tier.item_reason if answer.item_reason is None else answer.item_reason
-            for item_id, score in zip(answer.item_ids, answer.scores, strict=True):
-                if item_id in excluded:
-                    continue
-                excluded[item_id] = None
-                add_item(item_id=item_id, score=score, tier=number, reason=reason)
-                missing -= 1
-                if not missing:
-                    break
+            missing -= _take(tier, answer, missing, excluded, response)
             if answer.generation is not None:
                 report.list_generation = answer.generation.generation
                 age_micros = self._now_micros() - answer.generation.created_time_micros
@@ -165,3 +157,29 @@ class Recommender:
         if now >= self._next_warning:
             self._next_warning = now + _SECONDS_BETWEEN_WARNINGS
             _log.warning("%s gave no answer: %s", name, error)
+
+
+def _take(tier: Tier, answer: TierAnswer, wanted: int, excluded: set[str], response: pb.RecommendResponse) -> int:
+    """Puts up to `wanted` of a tier's items onto the page, and so among those excluded. Returns how many."""
+    taken = 0
+    if answer.encoded is not None:
+        page = []
+        for item_id, encoded in zip(answer.item_ids, answer.encoded, strict=True):
+            if item_id not in excluded:
+                excluded.add(item_id)
+                page.append(encoded)
+                taken += 1
+                if taken == wanted:
+                    break
+        response.MergeFromString(b"".join(page))
+        return taken
+    add_item, number = response.items.add, tier.name.number
+    reason = tier.item_reason if answer.item_reason is None else answer.item_reason
+    for item_id, score in zip(answer.item_ids, answer.scores, strict=True):
+        if item_id not in excluded:
+            excluded.add(item_id)
+            add_item(item_id=item_id, score=score, tier=number, reason=reason)
+            taken += 1
+            if taken == wanted:
+                break
+    return taken

@@ -11,9 +11,10 @@ from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from tastemaker_server.metrics.buckets import LATENCY_SECONDS
+from tastemaker_server.metrics.unlocked import Count, Counts, Histogram, Histograms
 
 __all__ = ["CallMetrics"]
 
@@ -27,17 +28,17 @@ class CallMetrics(grpc.aio.ServerInterceptor):
 
     def __init__(self, *, registry: CollectorRegistry, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._calls = Counter(
+        self._calls = Counts(
             "tastemaker_front_calls",
             "Calls that ended, by how they ended.",
             ("method", "code", "reason"),
             registry=registry,
         )
-        self._seconds = Histogram(
+        self._seconds = Histograms(
             "tastemaker_front_call_seconds",
             "How long calls took, however they ended; not of streams.",
             ("method",),
-            buckets=LATENCY_SECONDS,
+            bounds=LATENCY_SECONDS,
             registry=registry,
         )
         self._in_flight = Gauge(
@@ -49,7 +50,7 @@ class CallMetrics(grpc.aio.ServerInterceptor):
         """Returns the handler that the rest of the server has for this call, counted."""
         handler = await continuation(details)
         if handler is None:  # the name is the caller's, so that it cannot be a label
-            self._calls.labels("unknown", grpc.StatusCode.UNIMPLEMENTED.name, "").inc()
+            self._calls.labels("unknown", grpc.StatusCode.UNIMPLEMENTED.name, "").value += 1
             return None
         known = self._wrapped.get(details.method)
         if known is not None and known[0] is handler:
@@ -82,17 +83,17 @@ class CallMetrics(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: Any) -> Any:
             began = monotonic()
-            under_way.count += 1
+            under_way.value += 1
             try:
                 response = await behaviour(request, context)
             except BaseException as error:  # a caller that goes away is one of these
                 self._count_failure(method, error, context, monotonic() - began)
                 raise
             else:
-                ok.inc()
+                ok.value += 1
                 return response
             finally:
-                under_way.count -= 1
+                under_way.value -= 1
                 if seconds is not None:
                     seconds.observe(monotonic() - began)
 
@@ -105,7 +106,7 @@ class CallMetrics(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
             began = monotonic()
-            under_way.count += 1
+            under_way.value += 1
             try:
                 async for response in behaviour(request, context):
                     yield response
@@ -113,16 +114,15 @@ class CallMetrics(grpc.aio.ServerInterceptor):
                 self._count_failure(method, error, context, monotonic() - began)
                 raise
             else:
-                ok.inc()
+                ok.value += 1
             finally:
-                under_way.count -= 1
+                under_way.value -= 1
 
         return call
 
-    def _under_way(self, method: str) -> "_UnderWay":
-        """A number that only the event loop changes: cheaper than a gauge, which has a lock."""
-        under_way = _UnderWay()
-        self._in_flight.labels(method).set_function(lambda: under_way.count)
+    def _under_way(self, method: str) -> Count:
+        under_way = Count()
+        self._in_flight.labels(method).set_function(lambda: under_way.value)
         return under_way
 
     def _count_failure(self, method: str, error: BaseException, context: Any, seconds: float) -> None:
@@ -133,14 +133,7 @@ class CallMetrics(grpc.aio.ServerInterceptor):
             code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
         elif isinstance(error, grpc.aio.AbortError):
             code, reason = context.code().name, _reason(context.trailing_metadata())
-        self._calls.labels(method, code, reason).inc()
-
-
-class _UnderWay:
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
+        self._calls.labels(method, code, reason).value += 1
 
 
 def _reason(trailers: Any) -> str:
