@@ -173,12 +173,12 @@ def _take(tier: Tier, answer: TierAnswer, wanted: int, excluded: set[str], respo
                     break
         response.MergeFromString(b"".join(page))
         return taken
-    add_item, number = response.items.add, tier.name.number
+    add_item, number, scores = response.items.add, tier.name.number, answer.scores
     reason = tier.item_reason if answer.item_reason is None else answer.item_reason
-    for item_id, score in zip(answer.item_ids, answer.scores, strict=True):
+    for place, item_id in enumerate(answer.item_ids):
         if item_id not in excluded:
             excluded.add(item_id)
-            add_item(item_id=item_id, score=score, tier=number, reason=reason)
+            add_item(item_id=item_id, score=scores[place], tier=number, reason=reason)
             taken += 1
             if taken == wanted:
                 break
