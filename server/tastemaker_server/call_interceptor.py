@@ -71,12 +71,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if seconds >= slow_seconds or log.has_every_call:
                     log.went_well(method, begun, seconds)
                 counted.ok.value += 1
-                return response
             except BaseException as error:
                 seconds = monotonic() - began
                 log.failed(method, begun, error, context, seconds)
                 counted.count_failure(error, context, seconds)
                 raise
+            else:
+                return response
             finally:
                 counted.under_way.value -= 1
                 took.observe(monotonic() - began)
