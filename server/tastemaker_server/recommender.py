@@ -14,6 +14,7 @@ from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import SurfaceSettings, TierName
 from tastemaker_server.tiers import Query, Tier, TierAnswer
 from tastemaker_server.tiers.precomputed import list_keys
+from tastemaker_server.time_limits import TimeLimits
 
 __all__ = ["Recommender"]
 
@@ -52,6 +53,7 @@ class Recommender:
         self._metrics = metrics
         self._monotonic = monotonic
         self._now_micros = now_micros
+        self._limits = TimeLimits()
         self._next_warning = float("-inf")
 
     async def recommend(
@@ -90,9 +92,9 @@ class Recommender:
         end = asyncio.get_running_loop().time() + seconds_left
         first_margin = min(_FIRST_READ_MARGIN_SECONDS, _FIRST_READ_MARGIN_SHARE * seconds_left)
         try:
-            async with asyncio.timeout_at(end - first_margin) as limit:
+            with self._limits.until(end - first_margin) as limit:
                 query = await self._read(user_id, surface_name, surface, item_id, segment, deadline)
-                limit.reschedule(end - min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000))
+                limit.time = end - min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000)
                 response = await self._fill(query, max_results)
         except TimeoutError as error:  # models have a limit of their own: it was the store
             raise StoreUnavailableError("online_store", "no answer within the caller's deadline") from error
