@@ -18,9 +18,9 @@ from tastemaker.v1 import (
     recommendation_service_pb2_grpc,
 )
 from tastemaker_server.attribution import AttributionSigner, load_or_make_key
-from tastemaker_server.call_log import CallLogInterceptor
+from tastemaker_server.call_interceptor import CallInterceptor
+from tastemaker_server.call_log import CallLog
 from tastemaker_server.connections import connection_options
-from tastemaker_server.error_interceptor import ErrorInterceptor
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log.opening import open_event_log
 from tastemaker_server.feedback_service import FeedbackService
@@ -129,9 +129,11 @@ class Front:
         )
         self._server = grpc.aio.server(
             interceptors=[
-                CallMetrics(registry=registry, monotonic=time.monotonic),
-                CallLogInterceptor(slow_call_milliseconds=settings.logging.slow_call_milliseconds),
-                ErrorInterceptor(),
+                CallInterceptor(
+                    metrics=CallMetrics(registry=registry, monotonic=time.monotonic),
+                    log=CallLog(slow_call_milliseconds=settings.logging.slow_call_milliseconds),
+                    monotonic=time.monotonic,
+                )
             ],
             options=[("grpc.so_reuseport", int(settings.server.reuse_port)), *connection_options(settings.server)],
         )

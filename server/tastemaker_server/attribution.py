@@ -5,6 +5,7 @@ A token is base64url(HMAC-SHA256(key, payload)[:16] + payload), the payload an `
 
 import base64
 import binascii
+import hashlib
 import hmac
 import os
 import secrets
@@ -18,13 +19,18 @@ __all__ = ["AttributionSigner", "load_or_make_key"]
 
 _SIGNATURE_BYTES = 16
 _KEY_BYTES = 32
+_BLOCK_BYTES = 64  # SHA-256's
 
 
 class AttributionSigner:
     """Makes tokens and reads them back."""
 
     def __init__(self, key: bytes) -> None:
-        self._keyed = hmac.new(key, digestmod="sha256")  # copied for each token: keying anew costs more than the rest
+        """Takes the key, of 64 bytes at most."""
+        # HMAC as RFC 2104 defines it. Copies of the two hashes cost half of what a copy of an hmac object does.
+        block = key.ljust(_BLOCK_BYTES, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
     def sign(self, attribution: Attribution) -> str:
         """Returns the token of an attribution."""
@@ -47,9 +53,10 @@ class AttributionSigner:
             raise ValueError(f"not a token: {error}") from error
 
     def _signature(self, payload: bytes) -> bytes:
-        mac = self._keyed.copy()
-        mac.update(payload)
-        return mac.digest()[:_SIGNATURE_BYTES]
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(payload)
+        outer.update(inner.digest())
+        return outer.digest()[:_SIGNATURE_BYTES]
 
 
 def load_or_make_key(path: Path) -> bytes:

@@ -4,8 +4,8 @@ gRPC gives every call a task of its own, so a context variable follows a call wh
 once (a group commit, the projector) belongs to none of them and has no id.
 """
 
+import random
 import re
-import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
 from urllib.parse import quote
@@ -18,6 +18,10 @@ REQUEST_ID_KEY = "x-request-id"
 # Of gRPC's ASCII what can be told apart at a glance. The limit is that of the field in the API, percent-encoded.
 _GOOD_ID = re.compile(r"[!-~]{1,384}")
 _UNESCAPED = "".join(map(chr, range(0x21, 0x7F)))
+
+
+# An id tells calls apart and keeps nothing secret, so that it need not be asked of the kernel for every call.
+_random = random.Random()  # noqa: S311  # see above
 
 
 class Call:
@@ -41,8 +45,8 @@ class Call:
 _current: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
-def begin_call(metadata: Iterable[tuple[str, str | bytes]]) -> Call:
-    """Makes the call that this task answers from now on.
+def begin_call(metadata: Iterable[tuple[str, str | bytes]]) -> None:
+    """Makes the call that this task answers from now on, for `current_call`.
 
     Args:
         metadata: What came with it. An id that is not 1 to 384 visible ASCII characters is replaced, not refused:
@@ -54,14 +58,12 @@ def begin_call(metadata: Iterable[tuple[str, str | bytes]]) -> Call:
             break
     else:
         found = ""
-    call = Call(found or secrets.token_hex(16))
-    _current.set(call)
-    return call
+    _current.set(Call(found or _new_id()))
 
 
 def current_call() -> Call:
     """The call that this task answers; outside of any, one that nobody reads."""
-    return _current.get() or Call(secrets.token_hex(16))
+    return _current.get() or Call(_new_id())
 
 
 def logged_request_id() -> str | None:
@@ -77,3 +79,7 @@ def metadata_value(request_id: str) -> str:
     ('order-17/50%', 'zo%C3%AB%201')
     """
     return request_id if _GOOD_ID.fullmatch(request_id) else quote(request_id, safe=_UNESCAPED)
+
+
+def _new_id() -> str:
+    return _random.randbytes(16).hex()

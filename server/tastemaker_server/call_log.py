@@ -1,21 +1,18 @@
 """A line in the log for a finished call: always where it failed or was slow, else only at DEBUG.
 
-It gives every call its request id and returns that in the answer's trailing metadata. The line has no user id and
-nothing of what was sent but the surface's name.
+The line has no user id and nothing of what was sent but the surface's name.
 """
 
 import asyncio
 import logging
-import time
 from typing import Any
 
 import grpc
 
 from tastemaker.v1 import recommendation_service_pb2
-from tastemaker_server.call import REQUEST_ID_KEY, Call, begin_call, metadata_value
-from tastemaker_server.unary_interceptor import Behaviour, UnaryInterceptor
+from tastemaker_server.call import Call
 
-__all__ = ["CallLogInterceptor"]
+__all__ = ["CallLog"]
 
 _log = logging.getLogger(__name__)
 
@@ -33,40 +30,29 @@ _OURS = frozenset(
 )
 
 
-class CallLogInterceptor(UnaryInterceptor):
-    """It stands before whatever works inside a call, and behind what only counts."""
+class CallLog:
+    """One for all calls."""
 
     def __init__(self, *, slow_call_milliseconds: int) -> None:
-        """Takes the time from which on a call that went well has a line at INFO."""
-        super().__init__()
-        self._slow_seconds = slow_call_milliseconds / 1000
+        self.slow_seconds = slow_call_milliseconds / 1000
+        """From which time on a call that went well has a line at INFO."""
 
-    def wrap(self, behaviour: Behaviour, method: str) -> Behaviour:
-        """See `UnaryInterceptor.wrap`."""
-        return _observed(behaviour, method, self._slow_seconds)
+    @property
+    def has_every_call(self) -> bool:
+        """Whether calls that went well and fast have a line too."""
+        return _log.isEnabledFor(logging.DEBUG)
 
+    def went_well(self, method: str, call: Call, seconds: float) -> None:
+        """Writes the line of a call that had an answer."""
+        _write(method, "OK", call, seconds, slow=seconds >= self.slow_seconds)
 
-def _observed(behaviour: Behaviour, method: str, slow_seconds: float) -> Behaviour:
-    async def call(request: Any, context: Any) -> Any:
-        started = time.monotonic()
-        begun = begin_call(context.invocation_metadata())
-        try:
-            response = await behaviour(request, context)
-        except asyncio.CancelledError:  # the caller has gone, or its deadline has passed
-            _write(method, "CANCELLED", begun, time.monotonic() - started)
-            raise
-        except Exception:
+    def failed(self, method: str, call: Call, error: BaseException, context: Any, seconds: float) -> None:
+        """Writes the line of a call that ended with an exception, once its status is set."""
+        if isinstance(error, Exception):
             code = context.code()  # set by whoever aborted
-            name = "UNKNOWN" if code is None else code.name
-            _write(method, name, begun, time.monotonic() - started)
-            raise
-        context.set_trailing_metadata(((REQUEST_ID_KEY, metadata_value(begun.request_id)),))
-        seconds = time.monotonic() - started
-        if seconds >= slow_seconds or _log.isEnabledFor(logging.DEBUG):
-            _write(method, "OK", begun, seconds, slow=seconds >= slow_seconds)
-        return response
-
-    return call
+            _write(method, "UNKNOWN" if code is None else code.name, call, seconds)
+        elif isinstance(error, asyncio.CancelledError):  # the caller has gone, or its deadline has passed
+            _write(method, "CANCELLED", call, seconds)
 
 
 def _write(method: str, code: str, call: Call, seconds: float, *, slow: bool = False) -> None:

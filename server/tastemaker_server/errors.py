@@ -8,7 +8,7 @@
     SettingsError                    the configuration is wrong: every bad setting, at once; stops the start
     CommandError                     a command of `tastemaker-server` cannot do its work
 
-Code raises these and nothing catches them but `error_interceptor`, which turns a FrontError into a status.
+Code raises these and nothing catches them but `error_status`, which turns a FrontError into a status.
 """
 
 from collections.abc import Mapping, Sequence

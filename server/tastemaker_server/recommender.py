@@ -14,6 +14,7 @@ from tastemaker_server.online_store import OnlineStore
 from tastemaker_server.settings import SurfaceSettings, TierName
 from tastemaker_server.tiers import Query, Tier, TierAnswer
 from tastemaker_server.tiers.precomputed import list_keys
+from tastemaker_server.time_limits import TimeLimits
 
 __all__ = ["Recommender"]
 
@@ -52,6 +53,7 @@ class Recommender:
         self._metrics = metrics
         self._monotonic = monotonic
         self._now_micros = now_micros
+        self._limits = TimeLimits()
         self._next_warning = float("-inf")
 
     async def recommend(
@@ -90,9 +92,9 @@ class Recommender:
         end = asyncio.get_running_loop().time() + seconds_left
         first_margin = min(_FIRST_READ_MARGIN_SECONDS, _FIRST_READ_MARGIN_SHARE * seconds_left)
         try:
-            async with asyncio.timeout_at(end - first_margin) as limit:
+            with self._limits.until(end - first_margin) as limit:
                 query = await self._read(user_id, surface_name, surface, item_id, segment, deadline)
-                limit.reschedule(end - min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000))
+                limit.time = end - min(_MARGIN_SECONDS, surface.reserve_milliseconds / 3000)
                 response = await self._fill(query, max_results)
         except TimeoutError as error:  # models have a limit of their own: it was the store
             raise StoreUnavailableError("online_store", "no answer within the caller's deadline") from error
@@ -113,12 +115,12 @@ class Recommender:
 
     async def _fill(self, query: Query, max_results: int) -> pb.RecommendResponse:
         state, surface = query.state, query.surface
-        excluded = dict.fromkeys(state.consumed_item_ids) if state is not None else {}
+        excluded = set(state.consumed_item_ids[:]) if state is not None else set()  # a slice is copied faster
         if query.item_id:
-            excluded[query.item_id] = None
+            excluded.add(query.item_id)
         response = pb.RecommendResponse(tier=pb.TIER_POPULAR)
         failure: StoreUnavailableError | None = None
-        add_item, add_report = response.items.add, response.tier_reports.add
+        add_report = response.tier_reports.add
         missing = max_results
         for name in surface.tiers:
             tier, number = self._tiers[name], name.number
@@ -134,15 +136,7 @@ class Recommender:
                 self._warn(name, error)
                 failure = error
                 answer = TierAnswer(outcome=pb.TIER_OUTCOME_UNAVAILABLE)
-            reason = tier.item_reason if answer.item_reason is None else answer.item_reason
-            for item_id, score in zip(answer.item_ids, answer.scores, strict=True):
-                if item_id in excluded:
-                    continue
-                excluded[item_id] = None
-                add_item(item_id=item_id, score=score, tier=number, reason=reason)
-                missing -= 1
-                if not missing:
-                    break
+            missing -= _take(tier, answer, missing, excluded, response)
             if answer.generation is not None:
                 report.list_generation = answer.generation.generation
                 age_micros = self._now_micros() - answer.generation.created_time_micros
@@ -165,3 +159,29 @@ class Recommender:
         if now >= self._next_warning:
             self._next_warning = now + _SECONDS_BETWEEN_WARNINGS
             _log.warning("%s gave no answer: %s", name, error)
+
+
+def _take(tier: Tier, answer: TierAnswer, wanted: int, excluded: set[str], response: pb.RecommendResponse) -> int:
+    """Puts up to `wanted` of a tier's items onto the page, and so among those excluded. Returns how many."""
+    taken = 0
+    if answer.encoded is not None:
+        page = []
+        for item_id, encoded in zip(answer.item_ids, answer.encoded, strict=True):
+            if item_id not in excluded:
+                excluded.add(item_id)
+                page.append(encoded)
+                taken += 1
+                if taken == wanted:
+                    break
+        response.MergeFromString(b"".join(page))
+        return taken
+    add_item, number, scores = response.items.add, tier.name.number, answer.scores
+    reason = tier.item_reason if answer.item_reason is None else answer.item_reason
+    for place, item_id in enumerate(answer.item_ids):
+        if item_id not in excluded:
+            excluded.add(item_id)
+            add_item(item_id=item_id, score=scores[place], tier=number, reason=reason)
+            taken += 1
+            if taken == wanted:
+                break
+    return taken

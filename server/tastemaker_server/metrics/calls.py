@@ -1,131 +1,136 @@
 """Every call by method, status and reason; how long calls take, how many are under way.
 
 What ended a call is read where the caller reads it too: in the status and its `google.rpc.ErrorInfo`. So whatever
-stands behind this interceptor may refuse a call, and it is counted.
+refuses a call, it is counted.
 """
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Gauge
 
 from tastemaker_server.metrics.buckets import LATENCY_SECONDS
+from tastemaker_server.metrics.unlocked import Count, Counts, Histogram, Histograms
 
-__all__ = ["CallMetrics"]
+__all__ = ["CallMetrics", "MethodMetrics"]
 
 # A caller whose deadline passes cancels the call, and its clock began earlier than ours by the request's way here.
 _LAST_PART = 0.2
 _DETAILS = "grpc-status-details-bin"
 
 
-class CallMetrics(grpc.aio.ServerInterceptor):
-    """Counts every call of every method that the server has. It has to be the first interceptor."""
+class CallMetrics:
+    """Counts every call of every method that the server has."""
 
     def __init__(self, *, registry: CollectorRegistry, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._calls = Counter(
+        self._calls = Counts(
             "tastemaker_front_calls",
             "Calls that ended, by how they ended.",
             ("method", "code", "reason"),
             registry=registry,
         )
-        self._seconds = Histogram(
+        self._seconds = Histograms(
             "tastemaker_front_call_seconds",
             "How long calls took, however they ended; not of streams.",
             ("method",),
-            buckets=LATENCY_SECONDS,
+            bounds=LATENCY_SECONDS,
             registry=registry,
         )
         self._in_flight = Gauge(
             "tastemaker_front_calls_in_flight", "Calls that are under way.", ("method",), registry=registry
         )
-        self._wrapped: dict[str, tuple[Any, Any]] = {}
 
-    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
-        """Returns the handler that the rest of the server has for this call, counted."""
-        handler = await continuation(details)
-        if handler is None:  # the name is the caller's, so that it cannot be a label
-            self._calls.labels("unknown", grpc.StatusCode.UNIMPLEMENTED.name, "").inc()
-            return None
-        known = self._wrapped.get(details.method)
-        if known is not None and known[0] is handler:
-            return known[1]
-        wrapped = self._wrap(handler, details.method)
-        self._wrapped[details.method] = handler, wrapped
-        return wrapped
+    def unknown(self) -> None:
+        """Counts a call of a method that the server does not have; its name is the caller's, and can be no label."""
+        self._calls.labels("unknown", grpc.StatusCode.UNIMPLEMENTED.name, "").value += 1
 
-    def _wrap(self, handler: Any, path: str) -> Any:
-        method = path.rpartition(".")[2]  # /tastemaker.v1.FeedbackService/Feedback: FeedbackService/Feedback
+    def of(self, path: str) -> "MethodMetrics":
+        """What is counted of a method.
+
+        Args:
+            path: Its name as in a call, `/tastemaker.v1.FeedbackService/Feedback`.
+        """
+        method = _short(path)
+        counted = MethodMetrics(method, self._calls)
+        self._in_flight.labels(method).set_function(lambda: counted.under_way.value)
+        return counted
+
+    def seconds_of(self, path: str) -> Histogram:
+        """How long the calls of a method took that is no stream; for `path` see `of`."""
+        return self._seconds.labels(_short(path))
+
+    def counting_stream(self, handler: Any, path: str) -> Any:
+        """Returns a stream's handler that counts as well; for `path` see `of`."""
         kind = ("stream_" if handler.request_streaming else "unary_") + (
             "stream" if handler.response_streaming else "unary"
         )
         behaviour = getattr(handler, kind)
-        if inspect.isasyncgenfunction(behaviour):
-            counted: Callable[..., Any] = self._generator(behaviour, method)
-        else:
-            is_stream = handler.request_streaming or handler.response_streaming
-            counted = self._coroutine(behaviour, method, None if is_stream else self._seconds.labels(method))
+        wrap = self._generator if inspect.isasyncgenfunction(behaviour) else self._coroutine
         return getattr(grpc, f"{kind}_rpc_method_handler")(
-            counted,
+            wrap(behaviour, self.of(path)),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
     def _coroutine(
-        self, behaviour: Callable[..., Awaitable[Any]], method: str, seconds: Histogram | None
+        self, behaviour: Callable[..., Awaitable[Any]], counted: "MethodMetrics"
     ) -> Callable[..., Awaitable[Any]]:
-        ok, under_way, monotonic = self._calls.labels(method, "OK", ""), self._under_way(method), self._monotonic
-
         async def call(request: Any, context: Any) -> Any:
-            began = monotonic()
-            under_way.count += 1
-            try:
-                response = await behaviour(request, context)
-            except BaseException as error:  # a caller that goes away is one of these
-                self._count_failure(method, error, context, monotonic() - began)
-                raise
-            else:
-                ok.inc()
-                return response
-            finally:
-                under_way.count -= 1
-                if seconds is not None:
-                    seconds.observe(monotonic() - began)
+            with self._counting(counted, context):
+                return await behaviour(request, context)
 
         return call
 
     def _generator(
-        self, behaviour: Callable[..., AsyncIterator[Any]], method: str
+        self, behaviour: Callable[..., AsyncIterator[Any]], counted: "MethodMetrics"
     ) -> Callable[..., AsyncIterator[Any]]:
-        ok, under_way, monotonic = self._calls.labels(method, "OK", ""), self._under_way(method), self._monotonic
-
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-            began = monotonic()
-            under_way.count += 1
-            try:
+            with self._counting(counted, context):
                 async for response in behaviour(request, context):
                     yield response
-            except BaseException as error:
-                self._count_failure(method, error, context, monotonic() - began)
-                raise
-            else:
-                ok.inc()
-            finally:
-                under_way.count -= 1
 
         return call
 
-    def _under_way(self, method: str) -> "_UnderWay":
-        """A number that only the event loop changes: cheaper than a gauge, which has a lock."""
-        under_way = _UnderWay()
-        self._in_flight.labels(method).set_function(lambda: under_way.count)
-        return under_way
+    @contextlib.contextmanager
+    def _counting(self, counted: "MethodMetrics", context: Any) -> Iterator[None]:
+        began = self._monotonic()
+        counted.under_way.value += 1
+        try:
+            yield
+        except BaseException as error:
+            counted.count_failure(error, context, self._monotonic() - began)
+            raise
+        else:
+            counted.ok.value += 1
+        finally:
+            counted.under_way.value -= 1
 
-    def _count_failure(self, method: str, error: BaseException, context: Any, seconds: float) -> None:
+
+class MethodMetrics:
+    """What is counted of one method, for whoever calls it."""
+
+    def __init__(self, method: str, calls: Counts) -> None:
+        self._method = method
+        self._calls = calls
+        self.ok = calls.labels(method, "OK", "")
+        """Calls that ended well."""
+        self.under_way = Count()
+        """Calls that have not ended."""
+
+    def count_failure(self, error: BaseException, context: Any, seconds: float) -> None:
+        """Counts a call that ended with an exception, once its status is set.
+
+        Args:
+            error: What came out of its handler; of a caller that goes away, CancelledError or GeneratorExit.
+            context: gRPC's, of the call.
+            seconds: How long it took.
+        """
         code, reason = "UNKNOWN", ""
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             left = context.time_remaining()
@@ -133,14 +138,12 @@ class CallMetrics(grpc.aio.ServerInterceptor):
             code = "DEADLINE_EXCEEDED" if is_late else "CANCELLED"
         elif isinstance(error, grpc.aio.AbortError):
             code, reason = context.code().name, _reason(context.trailing_metadata())
-        self._calls.labels(method, code, reason).inc()
+        self._calls.labels(self._method, code, reason).value += 1
 
 
-class _UnderWay:
-    __slots__ = ("count",)
-
-    def __init__(self) -> None:
-        self.count = 0
+def _short(path: str) -> str:
+    """/tastemaker.v1.FeedbackService/Feedback: FeedbackService/Feedback."""
+    return path.rpartition(".")[2]
 
 
 def _reason(trailers: Any) -> str:

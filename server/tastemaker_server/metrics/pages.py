@@ -6,10 +6,11 @@ A page is what `Recommender` makes, whichever call asked for it: one of a batch 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker_server.metrics.buckets import LATENCY_SECONDS
+from tastemaker_server.metrics.unlocked import Count, Counts, Histogram, Histograms
 from tastemaker_server.settings import SurfaceSettings
 
 __all__ = ["NO_TIER", "PageMetrics"]
@@ -23,17 +24,17 @@ class PageMetrics:
 
     def __init__(self, *, registry: CollectorRegistry, surfaces: Mapping[str, SurfaceSettings]) -> None:
         """Takes the surfaces, which are all that there will ever be."""
-        seconds = Histogram(
+        seconds = Histograms(
             "tastemaker_front_page_seconds",
             "How long it took to fill a page, by the tier of its first item.",
             ("surface", "tier"),
-            buckets=LATENCY_SECONDS,
+            bounds=LATENCY_SECONDS,
             registry=registry,
         )
-        items = Counter(
+        items = Counts(
             "tastemaker_front_page_items", "Items on pages, by their tier.", ("surface", "tier"), registry=registry
         )
-        outcomes = Counter(
+        outcomes = Counts(
             "tastemaker_front_tier_outcomes",
             "What became of a surface's tiers, for each page.",
             ("surface", "tier", "outcome"),
@@ -63,11 +64,11 @@ class PageMetrics:
         first = 0
         for report in response.tier_reports:
             tier = report.tier
-            children.outcomes[tier][report.outcome].inc()
+            children.outcomes[tier][report.outcome].value += 1
             item_count = report.item_count
             if item_count:
                 first = first or tier
-                children.items[tier].inc(item_count)
+                children.items[tier].value += item_count
         children.seconds[first].observe(seconds)
 
 
@@ -76,5 +77,5 @@ class _Surface:
     """The counters of a surface, by tier; 0 is `NO_TIER`."""
 
     seconds: dict[int, Histogram]
-    items: dict[int, Counter]
-    outcomes: dict[int, dict[int, Counter]]
+    items: dict[int, Count]
+    outcomes: dict[int, dict[int, Count]]

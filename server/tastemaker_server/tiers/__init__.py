@@ -39,7 +39,9 @@ class TierAnswer(NamedTuple):
     item_ids: Sequence[str] = ()
     """Best first. May hold items that are excluded; the recommender drops them."""
     scores: Sequence[float] = ()
-    """As long as item_ids."""
+    """As long as item_ids; not looked at where there is `encoded`."""
+    encoded: Sequence[bytes] | None = None
+    """From tiers that keep them ready: for each item a serialised RecommendResponse with that item only."""
     outcome: "pb.TierOutcome" = pb.TIER_OUTCOME_EMPTY
     """Why there are none. Not looked at where there are some."""
     item_reason: "pb.ItemReason | None" = None

@@ -30,8 +30,10 @@ class PopularTier:
     def __init__(self, *, online_store: OnlineStore, monotonic: Callable[[], float]) -> None:
         self._online_store = online_store
         self._monotonic = monotonic
+        self._popular: list[tuple[str, int]] = []
         self._item_ids: list[str] = []
         self._scores: list[float] = []
+        self._encoded: list[bytes] = []
         self._limit = _MIN_ITEMS
         self._stale_at = float("-inf")
         self._segments: dict[tuple[str, str], _Segment] = {}
@@ -47,7 +49,7 @@ class PopularTier:
         if self._monotonic() >= self._stale_at or (needed > self._limit and len(self._item_ids) == self._limit):
             await self._refresh(max(self._limit, needed))
         if found is None or found.ranked is None:
-            return TierAnswer(self._item_ids, self._scores)
+            return TierAnswer(self._item_ids, self._scores, self._encoded)
         item_ids = [*found.ranked.item_ids, *self._item_ids]
         return TierAnswer(item_ids, [*found.ranked.scores, *self._scores], generation=found.generation)
 
@@ -76,9 +78,18 @@ class PopularTier:
             self._stale_at = self._monotonic() + _REFRESH_SECONDS  # what was popular a moment ago still is
             return
         self._limit = limit
-        self._item_ids = [item_id for item_id, _ in popular]
-        self._scores = [float(user_count) for _, user_count in popular]
+        if popular != self._popular:
+            self._popular = popular
+            self._item_ids = [item_id for item_id, _ in popular]
+            self._scores = [float(user_count) for _, user_count in popular]
+            self._encoded = [_encoded(item_id, user_count) for item_id, user_count in popular]
         self._stale_at = self._monotonic() + _REFRESH_SECONDS
+
+
+def _encoded(item_id: str, user_count: int) -> bytes:
+    """See `TierAnswer.encoded`."""
+    item = pb.RecommendedItem(item_id=item_id, score=user_count, tier=pb.TIER_POPULAR, reason=pb.ITEM_REASON_POPULAR)
+    return pb.RecommendResponse(items=[item]).SerializeToString()
 
 
 @dataclass(frozen=True, slots=True)

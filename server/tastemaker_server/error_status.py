@@ -5,7 +5,7 @@ Details travel in the trailing metadata, which gRPC bounds at 8 KiB by default: 
 
 import logging
 import secrets
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -14,9 +14,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from tastemaker.v1 import error_reason_pb2
 from tastemaker_server.call import REQUEST_ID_KEY, current_call, metadata_value
 from tastemaker_server.errors import FrontError
-from tastemaker_server.unary_interceptor import Behaviour, UnaryInterceptor
 
-__all__ = ["ERROR_DOMAIN", "ErrorInterceptor"]
+__all__ = ["ERROR_DOMAIN", "abort_with"]
 
 ERROR_DOMAIN = "tastemaker"
 _MAX_VIOLATION_BYTES = 4096
@@ -26,37 +25,28 @@ _PREFIX = "ERROR_REASON_"
 _log = logging.getLogger(__name__)
 
 
-class ErrorInterceptor(UnaryInterceptor):
-    """Gives every unary handler's exceptions a status."""
+async def abort_with(error: Exception, context: Any, method: str) -> None:
+    """Ends a call with the status that an exception of its handler stands for.
 
-    def wrap(self, behaviour: Behaviour, method: str) -> Behaviour:
-        """See `UnaryInterceptor.wrap`."""
-        return _with_status(behaviour, method)
-
-
-def _with_status(behaviour: Behaviour, method: str) -> Behaviour:
-    async def call(request: Any, context: Any) -> Any:
-        try:
-            return await behaviour(request, context)
-        except FrontError as error:
-            found = current_call()
-            found.reason = _reason(error.reason)
-            if error.retry_delay_seconds is not None:  # it is about us; the others may quote what the caller sent
-                found.detail = str(error)
-            await _abort(context, error.code, str(error), _details(error))
-        except grpc.aio.AbortError:
-            raise
-        except Exception:
-            incident_id = secrets.token_hex(4)
-            current_call().reason = _reason(error_reason_pb2.ERROR_REASON_INTERNAL)
-            _log.exception("%s failed, incident %s", method, incident_id)
-            info = _error_info(error_reason_pb2.ERROR_REASON_INTERNAL, {"incident_id": incident_id})
-            await _abort(context, grpc.StatusCode.INTERNAL, f"a defect of ours; incident {incident_id}", [info])
-
-    return call
+    Raises:
+        AbortError: It is ended. Where `error` is one itself, nothing was left to do, and this returns.
+    """
+    found = current_call()
+    if isinstance(error, grpc.aio.AbortError):
+        return
+    if isinstance(error, FrontError):
+        found.reason = _reason(error.reason)
+        if error.retry_delay_seconds is not None:  # it is about us; the others may quote what the caller sent
+            found.detail = str(error)
+        await _abort(context, error.code, str(error), _details(error))
+    incident_id = secrets.token_hex(4)
+    found.reason = _reason(error_reason_pb2.ERROR_REASON_INTERNAL)
+    _log.error("%s failed, incident %s", method, incident_id, exc_info=error)
+    info = _error_info(error_reason_pb2.ERROR_REASON_INTERNAL, {"incident_id": incident_id})
+    await _abort(context, grpc.StatusCode.INTERNAL, f"a defect of ours; incident {incident_id}", [info])
 
 
-async def _abort(context: Any, code: grpc.StatusCode, message: str, details: list[Any]) -> None:
+async def _abort(context: Any, code: grpc.StatusCode, message: str, details: list[Any]) -> NoReturn:
     message = message[:_MAX_MESSAGE_CHARACTERS]
     status = status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message)
     request_id = current_call().request_id
@@ -69,6 +59,7 @@ async def _abort(context: Any, code: grpc.StatusCode, message: str, details: lis
         (REQUEST_ID_KEY, metadata_value(request_id)),
     )
     await context.abort(code, message, trailing_metadata=trailers)
+    raise AssertionError("abort raises")
 
 
 def _details(error: FrontError) -> list[Any]:
