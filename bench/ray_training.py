@@ -26,6 +26,7 @@ def measure() -> list[Result]:
     from tastemaker_jobs import environment
 
     environment.quiet_libraries()
+    environment.limit_threads(os.cpu_count() or 1)  # this process is to have the threads that a task on all cores has
     from tastemaker_jobs.data.data_files import DataFiles
     from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
 
@@ -74,10 +75,7 @@ def _on_workers(data: Any, folder: Path, count: int) -> list[float]:
 
 
 def _task(data: Any, folder: Path) -> Result:
-    """The training itself, in turns. Ray's own start, and what comes around it (reading, judging), is not in it.
-
-    The task has the threads that Ray's tasks have, this process those that TensorFlow gives it.
-    """
+    """The training itself, in turns. Ray's own start, and what comes around it (reading, judging), is not in it."""
     from tastemaker_jobs.on_ray import train_on_ray
     from tastemaker_jobs.training.request import TrainingRequest
     from tastemaker_jobs.training.run import train_and_publish
