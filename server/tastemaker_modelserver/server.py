@@ -36,7 +36,7 @@ from tastemaker_modelserver.runner import Runner
 from tastemaker_modelserver.servable import Servable
 from tastemaker_modelserver.services import add_services
 from tastemaker_modelserver.session import start_threads
-from tastemaker_modelserver.sessions import session_config
+from tastemaker_modelserver.session_config import session_config
 from tastemaker_modelserver.states import VersionStates
 from tastemaker_modelserver.text_config import monitoring_config
 from tastemaker_modelserver.version_loader import VersionLoader

@@ -7,7 +7,7 @@ of feeds and fetches.
 
 import ctypes
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from ctypes import c_char_p, c_void_p
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from tastemaker_modelserver.errors import FailedPreconditionError, NotFoundError, ServingError
-from tastemaker_modelserver.tensor_memory import FedTensor, array_of
+from tastemaker_modelserver.tensor_memory import array_of, fed
 from tastemaker_modelserver.tensorflow_c import Buffer, Output, array_type, blocking, checked, quick
 from tastemaker_modelserver.tensors import Array
 
@@ -84,22 +84,19 @@ class Session:
         given = array_type(Output, len(feeds))(*map(self._output, feeds))
         wanted = array_type(Output, len(fetches))(*map(self._output, fetches))
         results = array_type(c_void_p, len(fetches))()
-        fed: list[FedTensor] = []
         try:
-            for array in feeds.values():
-                fed.append(FedTensor(array))  # noqa: PERF401  # one that fails must not take those before it along
-            inputs = array_type(c_void_p, len(fed))(*(tensor.pointer for tensor in fed))
-            with checked() as status:
-                blocking.TF_SessionRun(
-                    *(self._session, _buffer(run_options)),
-                    *(given, inputs, len(fed)),
-                    *(wanted, results, len(fetches)),
-                    *(None, 0, None, status),
-                )
-            return [array_of(tensor) for tensor in results]
+            with ExitStack() as stack:
+                tensors = [stack.enter_context(fed(array)) for array in feeds.values()]
+                inputs = array_type(c_void_p, len(tensors))(*tensors)
+                with checked() as status:
+                    blocking.TF_SessionRun(
+                        *(self._session, _buffer(run_options)),
+                        *(given, inputs, len(tensors)),
+                        *(wanted, results, len(fetches)),
+                        *(None, 0, None, status),
+                    )
+                return [array_of(tensor) for tensor in results]
         finally:
-            for tensor in fed:
-                tensor.close()
             for result in results:
                 if result:
                     quick.TF_DeleteTensor(result)

@@ -6,6 +6,8 @@ one through the functions of the C API.
 """
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -17,7 +19,7 @@ from tastemaker_modelserver.errors import UnimplementedError
 from tastemaker_modelserver.tensorflow_c import array_type, quick
 from tastemaker_modelserver.tensors import Array, data_type
 
-__all__ = ["FedTensor", "array_of"]
+__all__ = ["array_of", "fed"]
 
 _STRING = int(tf.string.as_datatype_enum)
 _CELL = 24
@@ -26,47 +28,43 @@ _CELLS = np.dtype([("length", np.uint8), ("text", f"S{_WITHIN}"), ("end", np.uin
 _KIND_BITS = 2  # of the first byte; 0 means that the string lies within the cell
 
 
-class FedTensor:
-    """A tensor made from an array, to feed. `close` it after the run."""
-
-    def __init__(self, array: Array) -> None:
-        dtype = data_type(array)
-        sizes = array_type(ctypes.c_int64, array.ndim)(*array.shape)
-        self._long: list[int] = []
-        """Addresses of the cells that own memory outside of the tensor."""
-        if dtype == _STRING:
-            length = array.size * _CELL
-        else:
-            array = np.asarray(array, order="C")
-            length = array.nbytes
-        self.pointer: int = quick.TF_AllocateTensor(dtype, sizes, array.ndim, length)
-        if not self.pointer:
-            raise MemoryError(f"No memory for a tensor of {length:,} bytes")
-        if not array.size:
-            return
-        address = quick.TF_TensorData(self.pointer)
-        if dtype == _STRING:
-            self._fill(address, array.ravel())
-        else:
-            ctypes.memmove(address, array.ctypes.data, length)
-
-    def close(self) -> None:
-        """Frees it."""
-        for cell in self._long:
+@contextmanager
+def fed(array: Array) -> Iterator[int]:
+    """A TF_Tensor made from an array, to feed to a run; freed on leaving."""
+    dtype = data_type(array)
+    sizes = array_type(ctypes.c_int64, array.ndim)(*array.shape)
+    if dtype == _STRING:
+        length = array.size * _CELL
+    else:
+        array = np.asarray(array, order="C")
+        length = array.nbytes
+    tensor = quick.TF_AllocateTensor(dtype, sizes, array.ndim, length)
+    if not tensor:
+        raise MemoryError(f"No memory for a tensor of {length:,} bytes")
+    outside: list[int] = []  # addresses of the cells that own memory outside of the tensor
+    try:
+        if dtype == _STRING and array.size:
+            _fill(quick.TF_TensorData(tensor), array.ravel(), outside)
+        elif array.size:
+            ctypes.memmove(quick.TF_TensorData(tensor), array.ctypes.data, length)
+        yield tensor
+    finally:
+        for cell in outside:
             quick.TF_StringDealloc(cell)
-        quick.TF_DeleteTensor(self.pointer)
+        quick.TF_DeleteTensor(tensor)
 
-    def _fill(self, address: int, strings: Array) -> None:
-        lengths = _lengths(strings.tolist())
-        cells = np.zeros(len(strings), dtype=_CELLS)
-        cells["text"] = strings  # cut off where they are longer
-        cells["length"] = lengths << _KIND_BITS
-        ctypes.memmove(address, cells.ctypes.data, cells.nbytes)
-        for position in np.flatnonzero(lengths > _WITHIN).tolist():
-            cell = address + position * _CELL
-            quick.TF_StringInit(cell)
-            quick.TF_StringCopy(cell, strings[position], len(strings[position]))
-            self._long.append(cell)
+
+def _fill(address: int, strings: Array, outside: list[int]) -> None:
+    lengths = _lengths(strings.tolist())
+    cells = np.zeros(len(strings), dtype=_CELLS)
+    cells["text"] = strings  # cut off where they are longer
+    cells["length"] = lengths << _KIND_BITS
+    ctypes.memmove(address, cells.ctypes.data, cells.nbytes)
+    for position in np.flatnonzero(lengths > _WITHIN).tolist():
+        cell = address + position * _CELL
+        quick.TF_StringInit(cell)
+        outside.append(cell)
+        quick.TF_StringCopy(cell, strings[position], len(strings[position]))
 
 
 def _lengths(strings: list[bytes]) -> NDArray[np.integer[Any]]:
