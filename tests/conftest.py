@@ -52,6 +52,25 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")
 
 
+def _wait_for_what_ray_killed() -> None:
+    """Ray waits one second for a process of its own that it killed, and then drops it; a busy machine takes longer.
+
+    Python warns of a process that is dropped before its end was seen, which would fail the test that runs just then.
+    One that nobody killed still fails it.
+    """
+    drop = subprocess.Popen.__del__
+
+    def wait_and_drop(process: subprocess.Popen[str]) -> None:
+        if type(process).__name__ == "ConsolePopen" and process.returncode is None:  # by name, as Ray may not be there
+            process.wait(timeout=30)
+        drop(process)
+
+    pytest.MonkeyPatch().setattr(subprocess.Popen, "__del__", wait_and_drop)
+
+
+_wait_for_what_ray_killed()
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the developer's own shell reaches a test."""
