@@ -4,7 +4,9 @@ import contextlib
 import logging
 import os
 import socket
+import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import ray
 
@@ -13,6 +15,7 @@ from tastemaker_jobs.errors import ClusterTooSmallError, RayStartError
 __all__ = ["all_cores", "check_fits", "connected", "cores_of_a_node", "room_for"]
 
 _KNOCK_SECONDS = 5.0
+_STARTS = 3
 
 
 @contextlib.contextmanager
@@ -96,17 +99,30 @@ def check_fits(workers: int, *, cores: int, gpus: int) -> None:
 
 
 def _start(cores: int) -> None:
-    for is_last in (False, True):
+    for starts_left in reversed(range(_STARTS)):
         try:
             ray.init("local", num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except Exception:
+        except Exception as error:
             # A busy machine may take more than the thirty seconds that Ray gives its node; what it read from disk then
-            # makes the second start faster.
+            # makes the next start faster.
+            _end_half_started(error)
             ray.shutdown()
-            if is_last:
+            if not starts_left:
                 raise
         else:
             return
+
+
+def _end_half_started(error: Exception) -> None:
+    """End the processes of a node that did not start in time.
+
+    Ray itself forgets the node, so that `ray.shutdown` does nothing, and its processes would run until this one's end:
+    a second node then starts more slowly still. The node is where the error came from.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node: Any = frame.f_locals.get("self")
+        if hasattr(node, "kill_all_processes"):
+            node.kill_all_processes(check_alive=False, wait=True)
 
 
 def _knock(address: str) -> None:

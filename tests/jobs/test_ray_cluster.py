@@ -1,0 +1,49 @@
+"""Starting a Ray on this machine: what did not start in time is ended before the next try."""
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytest.importorskip("ray")
+
+from ray._private.node import Node  # noqa: E402  # after the skip; nothing public makes a start fail
+
+from tastemaker_jobs import ray_cluster  # noqa: E402  # after the skip
+from tastemaker_jobs.errors import RayStartError  # noqa: E402  # after the skip
+
+
+class _LateNodes:
+    """Makes the first starts fail where Ray waits for its node, once the processes of the head run."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, late: int) -> None:
+        self.late = late
+        self.of_late_ones: list[psutil.Process] = []
+        self.names: set[str] = set()
+        start = Node.start_ray_processes
+
+        def start_or_be_late(node: Node) -> None:
+            start(node)
+            if self.late:
+                self.late -= 1
+                children = psutil.Process().children()
+                self.of_late_ones += children
+                self.names.update(child.name() for child in children)
+                raise Exception("The current node timed out during startup.")  # noqa: TRY002  # as Ray raises it
+
+        monkeypatch.setattr(Node, "start_ray_processes", start_or_be_late)
+
+
+def test_a_node_that_is_late_is_ended_and_another_one_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = _LateNodes(monkeypatch, late=1)
+    with ray_cluster.connected(None):
+        assert {"gcs_server", "raylet"} <= nodes.names
+        assert not any(process.is_running() for process in nodes.of_late_ones)
+        assert ray_cluster.all_cores() >= 1
+
+
+def test_a_ray_that_never_starts_in_time_is_one_error_and_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = _LateNodes(monkeypatch, late=100)
+    with pytest.raises(RayStartError, match=r"Ray cannot be started: .*timed out"), ray_cluster.connected(None):
+        pass
+    assert {"gcs_server", "raylet"} <= nodes.names
+    assert not any(process.is_running() for process in nodes.of_late_ones)
