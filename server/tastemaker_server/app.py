@@ -5,8 +5,8 @@ import logging
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
-import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -24,6 +24,7 @@ from tastemaker_server.connections import connection_options
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.event_log.opening import open_event_log
 from tastemaker_server.feedback_service import FeedbackService
+from tastemaker_server.grpc_port import GrpcPort
 from tastemaker_server.health import HealthMonitor
 from tastemaker_server.list_freshness import ListFreshness, max_list_age_hours
 from tastemaker_server.metrics.calls import CallMetrics
@@ -127,7 +128,7 @@ class Front:
             signer=signer,
             now_micros=_now_micros,
         )
-        self._server = grpc.aio.server(
+        self._port = GrpcPort(
             interceptors=[
                 CallInterceptor(
                     metrics=CallMetrics(registry=registry, monotonic=time.monotonic),
@@ -135,20 +136,23 @@ class Front:
                     monotonic=time.monotonic,
                 )
             ],
-            options=[("grpc.so_reuseport", int(settings.server.reuse_port)), *connection_options(settings.server)],
+            options=connection_options(settings.server),
+            shared_with_others=settings.server.reuse_port,
         )
-        recommendation_service_pb2_grpc.add_RecommendationServiceServicer_to_server(recommend_service, self._server)
-        feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback_service, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, self._server)
-        reflection.enable_server_reflection(
-            [
-                recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name,
-                feedback_service_pb2.DESCRIPTOR.services_by_name["FeedbackService"].full_name,
-                health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
-                reflection.SERVICE_NAME,
-            ],
-            self._server,
-        )
+        services = [
+            recommendation_service_pb2.DESCRIPTOR.services_by_name["RecommendationService"].full_name,
+            feedback_service_pb2.DESCRIPTOR.services_by_name["FeedbackService"].full_name,
+            health_pb2.DESCRIPTOR.services_by_name["Health"].full_name,
+            reflection.SERVICE_NAME,
+        ]
+
+        def add_to(server: Any) -> None:
+            recommendation_service_pb2_grpc.add_RecommendationServiceServicer_to_server(recommend_service, server)
+            feedback_service_pb2_grpc.add_FeedbackServiceServicer_to_server(feedback_service, server)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
+            reflection.enable_server_reflection(services, server)
+
+        self._port.add_services(add_to)
 
     async def start(self) -> int:
         """Listens, catches up with the event log, and turns health to SERVING. Returns the port.
@@ -159,17 +163,17 @@ class Front:
         """
         address = self._settings.server.address
         try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
+            port = self._port.open(address)
+        except OSError as error:
             problem = "the port is taken or the host is not this machine's; stop the other process or choose another"
             raise SettingsError([f"server.address: cannot listen on {address}: {problem}"]) from error
         self._endpoint.start()
         await self._health.start()
-        await self._server.start()
+        await self._port.start()
         try:
             await self._projector.catch_up()
         except StoreUnavailableError:
-            await self._server.stop(0)
+            await self._port.stop(0)
             await self._endpoint.stop()
             await self._model_client.close()
             await self._event_log.close()
@@ -186,7 +190,7 @@ class Front:
         await self._health.drain()
         await asyncio.sleep(self._settings.server.drain_delay_seconds)
         await self._health.servicer.end_watches()
-        await self._server.stop(self._settings.server.drain_grace_seconds)
+        await self._port.stop(self._settings.server.drain_grace_seconds)
         await self._loop_delay.stop()
         await self._store_metrics.stop()
         await self._projector.stop()

@@ -20,12 +20,13 @@ class _LateNodes:
         self.of_late_ones: list[psutil.Process] = []
         self.names: set[str] = set()
         start = Node.start_ray_processes
+        others = set(psutil.Process().children())  # of this process, which runs other tests too
 
         def start_or_be_late(node: Node) -> None:
             start(node)
             if self.late:
                 self.late -= 1
-                children = psutil.Process().children()
+                children = set(psutil.Process().children()) - others
                 self.of_late_ones += children
                 self.names.update(child.name() for child in children)
                 raise Exception("The current node timed out during startup.")  # noqa: TRY002  # as Ray raises it

@@ -191,7 +191,10 @@ class Edges:
 
 @pytest.fixture(scope="session")
 def edges(
-    models: Models, write_config: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+    models: Models,
+    write_config: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    until: Callable[..., None],
 ) -> Iterator[Edges]:
     """A server with a page of metrics on a path of its own, a socket, health, and a small largest message."""
     base = tmp_path_factory.mktemp("edges")
@@ -211,6 +214,7 @@ def edges(
         f"--grpc_channel_arguments=grpc.max_receive_message_length={largest},grpc.primary_user_agent=ours",
         rest=True,
     ).wait_ready()
+    until(lambda: server.states("affine") == {2: "AVAILABLE", 1: "AVAILABLE"})  # ports open once there is one of them
     yield Edges(server, Rest(server.rest_port).wait_ready(), f"unix:{base / 'plain.sock'}", page, largest)
     assert server.stop() == 0
 

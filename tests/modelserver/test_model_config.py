@@ -93,15 +93,15 @@ def answer(server: Any, ask: Any) -> Callable[..., float]:
 def test_the_latest_versions_serve_and_a_new_one_displaces_the_lowest(
     server: Any, config: Config, answer: Any, until: Any
 ) -> None:
-    assert server.states("latest") == {3: "AVAILABLE", 2: "AVAILABLE"}
+    until(lambda: server.states("latest") == {3: "AVAILABLE", 2: "AVAILABLE"})
     assert answer("latest") == 3
     config.release("latest", 4)
     until(lambda: server.states("latest") == {4: "AVAILABLE", 3: "AVAILABLE", 2: "END"})
     assert answer("latest") == 4
 
 
-def test_all_versions_serve_side_by_side(server: Any, answer: Any) -> None:
-    assert server.states("every") == {3: "AVAILABLE", 2: "AVAILABLE", 1: "AVAILABLE"}
+def test_all_versions_serve_side_by_side(server: Any, answer: Any, until: Any) -> None:
+    until(lambda: server.states("every") == {3: "AVAILABLE", 2: "AVAILABLE", 1: "AVAILABLE"})
     assert [answer("every", version=version) for version in (1, 2, 3)] == [1, 2, 3]
     assert answer("every") == 3
 
@@ -109,7 +109,7 @@ def test_all_versions_serve_side_by_side(server: Any, answer: Any) -> None:
 def test_specific_versions_serve_as_far_as_they_exist(
     server: Any, config: Config, answer: Any, ask: Any, until: Any
 ) -> None:
-    assert server.states("some") == {3: "AVAILABLE", 1: "AVAILABLE"}
+    until(lambda: server.states("some") == {3: "AVAILABLE", 1: "AVAILABLE"})
     request = ask.predict("some", version=2, x=[[0.0]])
     assert ask.failure(lambda: server.prediction.Predict(request, timeout=10)) == (
         grpc.StatusCode.NOT_FOUND,

@@ -5,6 +5,7 @@ import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import grpc
@@ -130,3 +131,19 @@ def test_a_flood_of_pings_ends_the_connection(start_front: Callable[..., Any]) -
 def test_an_idle_client_may_ping_as_often_as_any_grpc_library_does(start_front: Callable[..., Any]) -> None:
     # The first is free and two may come too early: the fourth would be the last.
     assert not _is_sent_away(start_front().address, pings=4, seconds_between=5.5)
+
+
+def test_every_connection_is_answered_and_drained_whichever_server_has_it(start_front: Callable[..., Any]) -> None:
+    front = start_front()
+    own = [("grpc.use_local_subchannel_pool", 1)]  # else channels to one address share a connection
+    with ExitStack() as stack:
+        channels = [stack.enter_context(grpc.insecure_channel(front.address, own)) for _ in range(24)]
+        stubs = [recommendation_service_pb2_grpc.RecommendationServiceStub(channel) for channel in channels]
+        for stub in stubs:
+            assert stub.Recommend(_REQUEST, timeout=20).tier_reports
+        assert len(_client_ports(front)) == len(channels)
+        assert front.terminate() == 0
+        for stub in stubs:
+            with pytest.raises(grpc.RpcError) as gone:
+                stub.Recommend(_REQUEST, timeout=20)
+            assert gone.value.code() is grpc.StatusCode.UNAVAILABLE
