@@ -4,14 +4,15 @@ What TensorFlow Serving fails for a whole batch works here: jobs of different sh
 padded, and one bad job fails alone.
 """
 
-import asyncio
+import math
+import threading
 import time
 from collections import deque
 from collections.abc import Hashable
 
 from tastemaker_modelserver.batching_parameters import BatchingParameters
-from tastemaker_modelserver.errors import InvalidArgumentError, UnavailableError
-from tastemaker_modelserver.jobs import Job
+from tastemaker_modelserver.errors import InvalidArgumentError, ServingError, UnavailableError
+from tastemaker_modelserver.jobs import Done, Job
 from tastemaker_modelserver.merging import NO_PADDING
 from tastemaker_modelserver.metrics import Metrics
 from tastemaker_modelserver.signatures import Rule
@@ -69,24 +70,46 @@ class FixedBatcher:
         """
         self._parameters = parameters
         self._per_version = per_version
+        self._changed = threading.Condition()
         self._queues: dict[Hashable, _Queue] = {}  # the first's turn is next
+        self._next_s = math.inf
+        """When the timer looks again, on the `time.monotonic` clock."""
+        self._closed = False
         self._workers = Workers(parameters.threads, metrics=metrics, pool=parameters.pool)
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = threading.Thread(target=self._watch, name="batch-timer", daemon=True)
+        self._timer.start()
 
-    async def run(self, job: Job) -> object:
+    def submit(self, job: Job, done: Done) -> None:
         """See `batching.Executor`."""
         try:
-            self._enqueue(job)
-        except BaseException:
+            with self._changed:
+                self._enqueue(job)
+                self._workers.expect(job, done)
+                self._dispatch()
+        except ServingError as error:
             job.lease.release()
-            raise
-        self._workers.expect(job, asyncio.get_running_loop())
-        self._dispatch()
-        return await self._workers.answer(job)
+            done(None, error)
+
+    def flush(self) -> None:
+        """See `batching.Executor`. Here the parameters say how long to wait for more."""
 
     def close(self) -> None:
         """See `batching.Executor`."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._timer.join()
         self._workers.close()
+
+    def _watch(self) -> None:
+        """Starts the batches whose time has come."""
+        with self._changed:
+            while not self._closed:
+                left_s = self._next_s - time.monotonic()
+                if left_s > 0:
+                    self._changed.wait(None if math.isinf(left_s) else left_s)
+                else:
+                    self._dispatch()
 
     def _enqueue(self, job: Job) -> None:
         parameters = job.lease.servable.batching if self._per_version else self._parameters
@@ -105,28 +128,32 @@ class FixedBatcher:
         self._queues[key] = queue
 
     def _dispatch(self) -> None:
-        """Starts what is due while threads are free, and sets the timer for the rest."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Starts what is due while threads are free, and sets the timer for the rest. Called with the lock."""
         now_s = time.monotonic()
-        next_s = float("inf")
-        for key, queue in list(self._queues.items()):
-            if not self._workers.free:
-                return  # a batch that ends comes back here
-            due_s = queue.due_s() if isinstance(key, tuple) else 0.0
-            if due_s > now_s:
-                next_s = min(next_s, due_s)
-                continue
+        due = [key for key, queue in self._queues.items() if _due_s(key, queue) <= now_s]
+        while due and self._workers.free:
+            key = due.pop(0)
+            queue = self._queues.pop(key)
             batch = queue.batches.popleft()
-            del self._queues[key]
-            if queue.batches:
-                self._queues[key] = queue  # the others' turn first
-                next_s = 0.0
-            grouped = isinstance(key, tuple)
-            padding = queue.parameters.padding if grouped else NO_PADDING
-            self._workers.start(Batch(batch, self._dispatch, padding))
-        if next_s == 0.0 and self._workers.free:
+            padding = queue.parameters.padding if isinstance(key, tuple) else NO_PADDING
+            self._workers.start(Batch(batch, self._ended, padding=padding))
+            if queue.batches:  # the others' turn first
+                self._queues[key] = queue
+                if _due_s(key, queue) <= now_s:
+                    due.append(key)
+        before_s = self._next_s
+        # Without a free thread nothing can start until a batch ends, which comes back here.
+        waiting = self._queues.items() if self._workers.free else ()
+        self._next_s = min((_due_s(key, queue) for key, queue in waiting), default=math.inf)
+        if self._next_s < before_s:
+            self._changed.notify()
+
+    def _ended(self) -> None:
+        with self._changed:
+            self._workers.free += 1
             self._dispatch()
-        elif self._queues and next_s < float("inf"):
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, next_s - now_s), self._dispatch)
+
+
+def _due_s(key: Hashable, queue: _Queue) -> float:
+    """When the queue's oldest batch may start; a job without a grouping at once."""
+    return queue.due_s() if isinstance(key, tuple) else 0.0

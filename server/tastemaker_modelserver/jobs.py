@@ -7,19 +7,24 @@ caller's bad input fails that caller only and no result ever differs from what t
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from tastemaker_modelserver.errors import CancelledCallError, DeadlineError, ServingError, as_serving_error
 from tastemaker_modelserver.manager import Lease
 from tastemaker_modelserver.merging import NO_PADDING, Padding, merge, split
 from tastemaker_modelserver.servable import Servable
+from tastemaker_modelserver.session import AT_ONCE
 from tastemaker_modelserver.signatures import Grouping, Output, Rule, Signature
 from tastemaker_modelserver.tensors import Array, decode
 
-__all__ = ["Job", "Outcome", "run_jobs"]
+__all__ = ["Done", "Job", "Outcome", "run_jobs"]
 
 _log = logging.getLogger(__name__)
+
+Done = Callable[[Any, ServingError | None], None]
+"""Takes a job's answer, or the error."""
 
 
 class Job:
@@ -28,6 +33,7 @@ class Job:
     __slots__ = (
         "cancelled",
         "deadline_s",
+        "done",
         "enqueued_s",
         "finish",
         "grouping",
@@ -35,7 +41,6 @@ class Job:
         "lease",
         "model",
         "outputs",
-        "reply",
         "rows",
         "runtime_s",
         "signature",
@@ -60,7 +65,7 @@ class Job:
             signature: One of that version's.
             inputs: TensorProtos in the order of `signature.inputs`.
             outputs: What to compute.
-            finish: Turns the outputs' arrays, in their order, into the answer; runs in the worker.
+            finish: Turns the outputs' arrays, in their order, into the answer.
             deadline_s: On the `time.monotonic` clock; infinity for none.
         """
         self.model = model
@@ -77,8 +82,8 @@ class Job:
         """Set when the caller went away; an unstarted job is then dropped."""
         self.enqueued_s = 0.0
         self.runtime_s = 0.0
-        self.reply: Any = None
-        """Whatever the executor needs to answer."""
+        self.done: Done
+        """Set by the executor that takes the job."""
 
     def group(self, rule: Rule) -> None:
         """Finds out how the job may share a run."""
@@ -87,43 +92,44 @@ class Job:
             self.rows = self.grouping.rows
 
 
-Outcome = tuple[Any, ServingError | None]
-"""The answer, or the error."""
+Outcome = tuple[list[Array], ServingError | None]
+"""The outputs' arrays, or the error."""
 
 
-def run_jobs(jobs: Sequence[Job], padding: Padding = NO_PADDING) -> list[Outcome]:
-    """Runs jobs that may share a run, and returns their outcomes in order. Never raises."""
-    live = [job for job in jobs if not job.cancelled and job.deadline_s > time.monotonic()]
+def run_jobs(
+    jobs: Sequence[Job], padding: Padding = NO_PADDING, turn: AbstractContextManager[Any] = AT_ONCE
+) -> list[Outcome]:
+    """Runs jobs that may share a run, and returns their outcomes in order. Never raises.
+
+    Args:
+        jobs: Of one grouping, or one.
+        padding: How to pad.
+        turn: Held during each run, and not while inputs are put together.
+    """
+    live = [job for job in jobs if _why_not(job) is None]
     results: dict[int, Outcome] = {}
     if len(live) > 1 or (live and padding.allowed_rows):
         try:
-            results = _run_together(live, padding)
+            results = _run_together(live, padding, turn)
         except Exception as error:  # a worker must outlive it; alone, each job gets its own
             _log.debug("A batch of %d calls failed, each runs alone: %s", len(live), error)
-    return [results[id(job)] if id(job) in results else _run_alone(job) for job in jobs]
+    return [results[id(job)] if id(job) in results else _run_alone(job, turn) for job in jobs]
 
 
-def _run_alone(job: Job) -> Outcome:
-    if job.cancelled:
-        return None, CancelledCallError("The caller went away")
-    if job.deadline_s <= time.monotonic():
-        return None, DeadlineError("The deadline passed before the run began")
+def _run_alone(job: Job, turn: AbstractContextManager[Any]) -> Outcome:
+    if (too_late := _why_not(job)) is not None:
+        return [], too_late
     try:
         feeds = {
             given.tensor_name: decode(proto, given.alias)
             for given, proto in zip(job.signature.inputs, job.inputs, strict=True)
         }
-        started = time.monotonic()
-        arrays = job.lease.servable.run(
-            feeds, [output.tensor_name for output in job.outputs], deadline_s=job.deadline_s
-        )
-        job.runtime_s = time.monotonic() - started
-        return job.finish(arrays), None
+        return _run([job], feeds, turn), None
     except Exception as error:
-        return None, as_serving_error(error)
+        return [], as_serving_error(error)
 
 
-def _run_together(jobs: Sequence[Job], padding: Padding) -> dict[int, Outcome]:
+def _run_together(jobs: Sequence[Job], padding: Padding, turn: AbstractContextManager[Any]) -> dict[int, Outcome]:
     """One run for jobs of one grouping.
 
     Raises:
@@ -133,16 +139,42 @@ def _run_together(jobs: Sequence[Job], padding: Padding) -> dict[int, Outcome]:
     first = jobs[0]
     rows = [job.rows for job in jobs]
     feeds, total = merge(first.signature, [job.inputs for job in jobs], sum(rows), padding)
-    started = time.monotonic()
-    arrays = first.lease.servable.run(
-        feeds, [output.tensor_name for output in first.outputs], deadline_s=max(job.deadline_s for job in jobs)
+    shares = split(_run(jobs, feeds, turn), rows, total)
+    return {id(job): (share, None) for job, share in zip(jobs, shares, strict=True)}
+
+
+def _run(jobs: Sequence[Job], feeds: Mapping[str, Array], turn: AbstractContextManager[Any]) -> list[Array]:
+    """One run for all; their `runtime_s` is the time after its turn had come."""
+    first = jobs[0]
+    arrays, runtime_s = first.lease.servable.run(
+        feeds,
+        [output.tensor_name for output in first.outputs],
+        deadline_s=max(job.deadline_s for job in jobs),
+        turn=_turn_of(jobs, turn),
     )
-    runtime_s = time.monotonic() - started
-    outcomes: dict[int, Outcome] = {}
-    for job, share in zip(jobs, split(arrays, rows, total), strict=True):
+    for job in jobs:
         job.runtime_s = runtime_s
-        try:
-            outcomes[id(job)] = job.finish(share), None
-        except Exception as error:
-            outcomes[id(job)] = None, as_serving_error(error)
-    return outcomes
+    return arrays
+
+
+@contextmanager
+def _turn_of(jobs: Sequence[Job], turn: AbstractContextManager[Any]) -> Iterator[None]:
+    """The turn, for jobs one of which somebody still waits for when it comes.
+
+    Raises:
+        ServingError: Nobody does.
+    """
+    with turn:
+        errors = [_why_not(job) for job in jobs]
+        if (error := errors[0]) is not None and all(errors):
+            raise error
+        yield
+
+
+def _why_not(job: Job) -> ServingError | None:
+    """Why a job should not run any more; None when it should."""
+    if job.cancelled:
+        return CancelledCallError("The caller went away")
+    if job.deadline_s <= time.monotonic():
+        return DeadlineError("The deadline passed before the run began")
+    return None

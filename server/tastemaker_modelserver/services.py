@@ -1,20 +1,30 @@
-"""The gRPC services: PredictionService and ModelService on `grpc.aio`.
+"""The gRPC services: PredictionService and ModelService.
 
-Each method checks, hands over and waits; errors become statuses in one place, and every call is counted under the
-model's name, as TensorFlow Serving counts it.
+Each method checks and hands over; errors become statuses in one place, and every call is counted under the model's
+name, as TensorFlow Serving counts it. A call ends on the thread that has its answer.
 """
 
-import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from tensorflow_serving.apis import model_management_pb2, model_service_pb2_grpc, prediction_service_pb2_grpc
+from google.protobuf.message import DecodeError
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    predict_pb2,
+    regression_pb2,
+)
 
 from tastemaker_modelserver.call_log import CallLog
-from tastemaker_modelserver.errors import InvalidArgumentError, ServingError, as_serving_error
+from tastemaker_modelserver.call_server import Call, Handler
+from tastemaker_modelserver.errors import InternalError, InvalidArgumentError, ServingError, as_serving_error
 from tastemaker_modelserver.examples import ExampleTasks
 from tastemaker_modelserver.jobs import Job
 from tastemaker_modelserver.lookup import ModelLookup
@@ -26,37 +36,17 @@ from tastemaker_modelserver.reload import ServedModels
 from tastemaker_modelserver.runner import UNCOUNTED_API, Runner
 from tastemaker_modelserver.states import VersionStates
 
-__all__ = ["add_services"]
+__all__ = ["ModelService", "PredictionService"]
 
 _log = logging.getLogger(__name__)
-_PATH = "/tensorflow.serving.PredictionService/"
+_PREDICTION = "/tensorflow.serving.PredictionService/"
+_MODEL = "/tensorflow.serving.ModelService/"
+_RELOADS_AT_ONCE = 4
 
 
-def add_services(
-    server: Any,
-    *,
-    predictor: Predictor,
-    examples: ExampleTasks,
-    lookup: ModelLookup,
-    runner: Runner,
-    states: VersionStates,
-    served: ServedModels,
-    metrics: Metrics,
-    call_log: CallLog,
-) -> None:
-    """Registers both services with a `grpc.aio` server."""
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        _PredictionService(
-            predictor=predictor, examples=examples, lookup=lookup, runner=runner, metrics=metrics, call_log=call_log
-        ),
-        server,
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-        _ModelService(states=states, served=served, metrics=metrics), server
-    )
+class PredictionService:
+    """Predict, Classify, Regress, MultiInference and GetModelMetadata."""
 
-
-class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):  # type: ignore[misc]  # untyped stubs
     def __init__(
         self,
         *,
@@ -67,113 +57,178 @@ class _PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         metrics: Metrics,
         call_log: CallLog,
     ) -> None:
-        self._predictor = predictor
-        self._examples = examples
+        """Keeps what calls need.
+
+        Args:
+            predictor: Checks Predict.
+            examples: Checks Classify, Regress and MultiInference.
+            lookup: Finds versions.
+            runner: Runs jobs.
+            metrics: Where calls are counted.
+            call_log: Where those that fail or are slow have a line.
+        """
         self._lookup = lookup
         self._runner = runner
         self._metrics = metrics
         self._call_log = call_log
+        runs: dict[str, tuple[Any, Callable[..., Job]]] = {
+            "Predict": (predict_pb2.PredictRequest, predictor.job),
+            "Classify": (classification_pb2.ClassificationRequest, examples.classify),
+            "Regress": (regression_pb2.RegressionRequest, examples.regress),
+            UNCOUNTED_API: (inference_pb2.MultiInferenceRequest, examples.multi_inference),
+        }
+        self.handlers: Mapping[str, Handler] = {
+            f"{_PREDICTION}{api}": self._runs(api, kind, check) for api, (kind, check) in runs.items()
+        } | {f"{_PREDICTION}GetModelMetadata": _answers(get_model_metadata_pb2.GetModelMetadataRequest, self._metadata)}
+        """Method → what takes its calls."""
 
-    async def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        return await self._run(context, request, request.model_spec.name, "Predict", self._predictor.job)
+    def _metadata(self, request: Any) -> Any:
+        return model_metadata(request, self._lookup)
 
-    async def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        return await self._run(context, request, request.model_spec.name, "Classify", self._examples.classify)
+    def _runs(self, api: str, kind: Any, check: Callable[..., Job]) -> Handler:
+        def take(call: Call) -> None:
+            run = _Run(call, api, self._metrics, self._call_log)
+            try:
+                request = _parsed(kind, call)
+                if api != UNCOUNTED_API:
+                    run.name = request.model_spec.name
+                run.job = check(request, deadline_s=call.deadline_s)
+            except ServingError as error:
+                run.done(None, error)
+                return
+            call.when_cancelled(run.cancel)
+            self._runner.start(run.job, run.done, api=api, entrypoint="GRPC", started_s=run.started_s)
 
-    async def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        return await self._run(context, request, request.model_spec.name, "Regress", self._examples.regress)
+        return take
 
-    async def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        return await self._run(context, request, "", UNCOUNTED_API, self._examples.multi_inference)
 
-    async def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        try:
-            return model_metadata(request, self._lookup)
-        except ServingError as error:
-            return await _fail(context, error)
+class _Run:
+    """A call that runs a model."""
 
-    async def _run(self, context: Any, request: Any, name: str, api: str, check: Callable[..., Job]) -> Any:
-        started_s = time.monotonic()
-        status, message = "CANCELLED", ""
-        try:
-            job = check(request, deadline_s=_deadline_of(context, started_s))
-            answer = await self._runner.run(job, api=api, entrypoint="GRPC", started_s=started_s)
-            status = "OK"
-        except ServingError as error:
-            status, message = error.code.name, error.message
-            return await _fail(context, error)
+    __slots__ = ("_api", "_call", "_call_log", "_metrics", "job", "name", "started_s")
+
+    def __init__(self, call: Call, api: str, metrics: Metrics, call_log: CallLog) -> None:
+        self._call = call
+        self._api = api
+        self._metrics = metrics
+        self._call_log = call_log
+        self.job: Job
+        self.name = ""
+        """The model's, as the caller gave it."""
+        self.started_s = time.monotonic()
+
+    def done(self, answer: Any, error: ServingError | None) -> None:
+        """Ends the call, and counts it."""
+        if error is None:
+            status, message = "OK", ""
+            self._call.reply(answer.SerializeToString())
         else:
-            return answer
-        finally:
-            if api != UNCOUNTED_API:
-                self._metrics.request_count.add(name, status)
-            self._call_log.finished(
-                f"{_PATH}{api}",
-                model=name,
-                code=status,
-                started_s=started_s,
-                sent=context.invocation_metadata,
-                message=message,
-            )
+            status, message = error.code.name, error.message
+            self._call.fail(error.code, message)
+        if self._api != UNCOUNTED_API:
+            self._metrics.request_count.add(self.name, status)
+        self._call_log.finished(
+            f"{_PREDICTION}{self._api}",
+            model=self.name,
+            code=status,
+            started_s=self.started_s,
+            sent=self._sent,
+            message=message,
+        )
+
+    def cancel(self) -> None:
+        """The caller went away, or its deadline passed: of the deadline the job itself takes notice."""
+        if time.monotonic() < self._call.deadline_s:
+            self.job.cancelled = True
+
+    def _sent(self) -> Sequence[tuple[str, Any]]:
+        return self._call.metadata
 
 
-class _ModelService(model_service_pb2_grpc.ModelServiceServicer):  # type: ignore[misc]  # untyped stubs
+class ModelService:
+    """GetModelStatus and HandleReloadConfigRequest."""
+
     def __init__(self, *, states: VersionStates, served: ServedModels, metrics: Metrics) -> None:
+        """Keeps what calls need.
+
+        Args:
+            states: What GetModelStatus reads.
+            served: What a reload replaces.
+            metrics: What a reload can be asked for.
+        """
         self._states = states
         self._served = served
         self._metrics = metrics
+        self._reloads = ThreadPoolExecutor(_RELOADS_AT_ONCE, thread_name_prefix="reload")
+        self.handlers: Mapping[str, Handler] = {
+            f"{_MODEL}GetModelStatus": _answers(get_model_status_pb2.GetModelStatusRequest, self._status),
+            f"{_MODEL}HandleReloadConfigRequest": self._take_reload,
+        }
+        """Method → what takes its calls."""
 
-    async def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        try:
-            return model_status(request, self._states)
-        except ServingError as error:
-            return await _fail(context, error)
+    def close(self) -> None:
+        """Ends the threads; no call may be in flight."""
+        self._reloads.shutdown()
 
-    async def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802  # the wire's name
-        before = {name: self._metrics.total(name) for name in request.metric_names}
-        try:
-            await self._reload(request.config, _deadline_of(context, time.monotonic()))
-        except ServingError as error:
-            _log.error("ReloadConfig failed: %s", error)  # the caller's mistake, not a crash
-            return await _fail(context, error)
-        response = model_management_pb2.ReloadConfigResponse()
-        response.status.error_code = 0
-        for name, value in before.items():
-            response.metric.add(name=name, int64_value_increase=self._metrics.total(name) - value)
-        return response
+    def _status(self, request: Any) -> Any:
+        return model_status(request, self._states)
 
-    async def _reload(self, config: Any, deadline_s: float) -> None:
-        if config.WhichOneof("config") != "model_config_list":
-            raise InvalidArgumentError(
-                "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
-                "supported"
-            )
-        models = from_proto(config)
+    def _take_reload(self, call: Call) -> None:
         gone = threading.Event()
+        call.when_cancelled(gone.set)
+
+        def reload(request: Any) -> Any:
+            before = {name: self._metrics.total(name) for name in request.metric_names}
+            self._reload(request.config, call.deadline_s, gone)
+            response = model_management_pb2.ReloadConfigResponse()
+            response.status.error_code = 0
+            for name, value in before.items():
+                response.metric.add(name=name, int64_value_increase=self._metrics.total(name) - value)
+            return response
+
+        self._reloads.submit(_answers(model_management_pb2.ReloadConfigRequest, reload), call)
+
+    def _reload(self, config: Any, deadline_s: float, gone: threading.Event) -> None:
         try:
-            new = await asyncio.to_thread(self._served.replace, models)
+            if config.WhichOneof("config") != "model_config_list":
+                raise InvalidArgumentError(
+                    "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is "
+                    "currently supported"
+                )
+            models = from_proto(config)
+            new = self._served.replace(models)
             _log.info("The reload call put models %s into force", [model.name for model in models])
             labelled = {model.name for model in models if model.labels}
-            await asyncio.to_thread(
-                self._served.wait_for, sorted(new | labelled), deadline_s=deadline_s, cancelled=gone.is_set
-            )
-        except asyncio.CancelledError:
-            gone.set()
+            self._served.wait_for(sorted(new | labelled), deadline_s=deadline_s, cancelled=gone.is_set)
+        except ServingError as error:
+            _log.error("ReloadConfig failed: %s", error)  # the caller's mistake, not a crash
             raise
-        except ServingError:
-            raise
+
+
+def _answers(kind: Any, answer: Callable[[Any], Any]) -> Handler:
+    """A handler that answers at once."""
+
+    def take(call: Call) -> None:
+        try:
+            message = answer(_parsed(kind, call)).SerializeToString()
         except Exception as error:
-            raise as_serving_error(error) from error
+            if not isinstance(error, ServingError):
+                _log.exception("A call failed for a reason that is ours")
+            failure = as_serving_error(error)
+            call.fail(failure.code, failure.message)
+        else:
+            call.reply(message)
+
+    return take
 
 
-def _deadline_of(context: Any, now_s: float) -> float:
-    """The caller's deadline on the `time.monotonic` clock; infinity when there is none."""
-    left_s = context.time_remaining()
-    return float("inf") if left_s is None else now_s + float(left_s)
+def _parsed(kind: Any, call: Call) -> Any:
+    """The request.
 
-
-async def _fail(context: Any, error: ServingError) -> NoReturn:
-    """Ends the call with the error's status."""
-    abort: Awaitable[NoReturn] = context.abort(error.code, error.message)
-    await abort
-    raise AssertionError("abort always raises")
+    Raises:
+        InternalError: It is none; the code is that of gRPC's C++ servers.
+    """
+    try:
+        return kind.FromString(call.request)
+    except DecodeError as error:
+        raise InternalError(f"The message is no {kind.DESCRIPTOR.full_name}: {error}") from error

@@ -6,8 +6,9 @@ of feeds and fetches.
 """
 
 import ctypes
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from ctypes import c_char_p, c_void_p
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from tastemaker_modelserver.tensor_memory import array_of, fed
 from tastemaker_modelserver.tensorflow_c import Buffer, Output, array_type, blocking, checked, quick
 from tastemaker_modelserver.tensors import Array
 
-__all__ = ["Session", "start_threads"]
+__all__ = ["AT_ONCE", "Session", "start_threads"]
+
+AT_ONCE: AbstractContextManager[Any] = nullcontext()
+"""The turn of a run that waits for no other."""
 
 _VARIABLES_INDEX = Path("variables") / "variables.index"
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
@@ -70,13 +74,24 @@ class Session:
         finally:
             quick.TF_DeleteBuffer(meta_graph)
 
-    def run(self, feeds: Mapping[str, Array], fetches: Sequence[str], *, run_options: bytes = b"") -> list[Array]:
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        fetches: Sequence[str],
+        *,
+        run_options: Callable[[], bytes] = bytes,
+        turn: AbstractContextManager[Any] = AT_ONCE,
+    ) -> tuple[list[Array], float]:
         """Runs the graph, and holds no GIL while it does.
 
         Args:
             feeds: Tensor name → array.
             fetches: Tensor names.
-            run_options: Serialised RunOptions.
+            run_options: Gives serialised RunOptions when the run starts.
+            turn: Held during the run, and not while its tensors are made.
+
+        Returns:
+            The outputs, and the seconds that the run took.
 
         Raises:
             ServingError: The runtime's own status and message.
@@ -88,14 +103,16 @@ class Session:
             with ExitStack() as stack:
                 tensors = [stack.enter_context(fed(array)) for array in feeds.values()]
                 inputs = array_type(c_void_p, len(tensors))(*tensors)
-                with checked() as status:
+                with turn, checked() as status:
+                    started_s = time.monotonic()
                     blocking.TF_SessionRun(
-                        *(self._session, _buffer(run_options)),
+                        *(self._session, _buffer(run_options())),
                         *(given, inputs, len(tensors)),
                         *(wanted, results, len(fetches)),
                         *(None, 0, None, status),
                     )
-                return [array_of(tensor) for tensor in results]
+                    runtime_s = time.monotonic() - started_s
+                return [array_of(tensor) for tensor in results], runtime_s
         finally:
             for result in results:
                 if result:

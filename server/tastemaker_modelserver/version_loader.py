@@ -93,6 +93,7 @@ class VersionLoader:
         if kind not in self._checks:
             raise UnimplementedError(f"Unsupported log_type for warmup: {kind}")
         job = self._checks[kind](lease, getattr(log, kind).request, deadline_s=float("inf"))
-        ((_, error),) = run_jobs([job])
+        ((arrays, error),) = run_jobs([job])
         if error is not None:
             raise error
+        job.finish(arrays)

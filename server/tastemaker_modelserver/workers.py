@@ -1,25 +1,26 @@
-"""The threads in which jobs run, and the way back to the event loop.
+"""The threads in which jobs run and are answered.
 
-A batcher decides what runs together and when; here it runs, is counted, and is answered with one wake-up of the event
-loop for the whole batch. Everything but the run itself happens on the event loop's thread.
+A batcher decides what runs together and when; here it is prepared, waits for its turn, runs, is counted and answered.
 """
 
-import asyncio
+import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from tastemaker_modelserver.jobs import Job, Outcome, run_jobs
+from tastemaker_modelserver.errors import ServingError, as_serving_error
+from tastemaker_modelserver.jobs import Done, Job, run_jobs
 from tastemaker_modelserver.merging import NO_PADDING, Padding
 from tastemaker_modelserver.metrics import Metrics
+from tastemaker_modelserver.session import AT_ONCE
 
 __all__ = ["Batch", "Workers"]
 
-Ended = Callable[[], None]
-"""Called on the event loop when a batch was answered."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,10 @@ class Batch:
     """Jobs that run together."""
 
     jobs: Sequence[Job]
-    ended: Ended
+    ended: Callable[[], None]
+    """Called when the run has ended, before the jobs are answered; the thread counts as free from then on."""
+    turn: AbstractContextManager[Any] = AT_ONCE
+    """Held while it runs, not while it is prepared or answered."""
     padding: Padding = NO_PADDING
 
 
@@ -36,7 +40,7 @@ class Workers:
 
     def __init__(self, count: int, *, metrics: Metrics, pool: str) -> None:
         self.free = count
-        """Threads without a batch."""
+        """Threads without a batch. The batcher's, which counts up when a batch ends, under the batcher's lock."""
         self._metrics = metrics
         self._pool = pool
         metrics.threads.set(count, pool)
@@ -49,25 +53,13 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def expect(self, job: Job, loop: asyncio.AbstractEventLoop) -> None:
-        """Marks a job as waiting from now on; `answer` waits for it."""
+    def expect(self, job: Job, done: Done) -> None:
+        """Marks a job as waiting from now on, for `done` to be called with its answer."""
         job.enqueued_s = time.monotonic()
-        job.reply = loop.create_future()
+        job.done = done
         self._metrics.calls_waiting.add(self._pool)
 
-    async def answer(self, job: Job) -> Any:
-        """The answer of a job that waits; it is not run when the caller goes away before its turn.
-
-        Raises:
-            ServingError: What the caller is told.
-        """
-        try:
-            return await job.reply
-        except asyncio.CancelledError:
-            job.cancelled = True
-            raise
-
-    def start(self, batch: "Batch") -> None:
+    def start(self, batch: Batch) -> None:
         """Gives a batch to a free thread; the jobs' leases with it."""
         self.free -= 1
         self._batches.put(batch)
@@ -81,34 +73,36 @@ class Workers:
 
     def _run_batches(self) -> None:
         while (batch := self._batches.get()) is not None:
-            jobs = batch.jobs
-            started_s = time.monotonic()
-            self._metrics.calls_waiting.add(self._pool, by=-len(jobs))
-            self._metrics.batches_running.add(self._pool)
-            for job in jobs:
-                self._metrics.queuing_latency.observe((started_s - job.enqueued_s) * 1e6, self._pool)
-            outcomes = run_jobs(jobs, batch.padding)
-            self._metrics.batches_running.add(self._pool, by=-1)
-            self._metrics.wrapped_run_count.add()
-            first = jobs[0]
-            self._metrics.batch_rows.observe(sum(job.rows for job in jobs), first.model, str(first.lease.version))
-            for job in jobs:
-                job.lease.release()
-            try:
-                first.reply.get_loop().call_soon_threadsafe(
-                    self._answer, [job.reply for job in jobs], outcomes, batch.ended
-                )
-            except RuntimeError:  # the loop is closed: nobody is left to answer
-                return
-            del batch, jobs, job, first, outcomes  # an idle thread must keep no version alive
+            self._run(batch)
+            del batch  # an idle thread must keep no version alive
 
-    def _answer(self, replies: Sequence["asyncio.Future[Any]"], outcomes: Sequence[Outcome], ended: Ended) -> None:
-        self.free += 1
-        ended()
-        for reply, (answer, error) in zip(replies, outcomes, strict=True):
-            if reply.done():
-                continue  # its caller went away
-            if error is None:
-                reply.set_result(answer)
-            else:
-                reply.set_exception(error)
+    def _run(self, batch: Batch) -> None:
+        jobs, first = batch.jobs, batch.jobs[0]
+        metrics, pool = self._metrics, self._pool
+        started_s = time.monotonic()
+        metrics.calls_waiting.add(pool, by=-len(jobs))
+        metrics.batches_running.add(pool)
+        for job in jobs:
+            metrics.queuing_latency.observe((started_s - job.enqueued_s) * 1e6, pool)
+        outcomes = run_jobs(jobs, batch.padding, batch.turn)
+        metrics.batches_running.add(pool, by=-1)
+        batch.ended()
+        metrics.wrapped_run_count.add()
+        metrics.batch_rows.observe(sum(job.rows for job in jobs), first.model, str(first.lease.version))
+        for job, (arrays, error) in zip(jobs, outcomes, strict=True):
+            self._answer(job, arrays, error)
+            job.lease.release()
+
+    def _answer(self, job: Job, arrays: Any, error: ServingError | None) -> None:
+        answer = None
+        if error is None:
+            try:
+                answer = job.finish(arrays)
+            except Exception as failure:
+                error = as_serving_error(failure)
+        done = job.done
+        del job.done  # it refers to the job: what is left needs no collector
+        try:
+            done(answer, error)
+        except Exception:  # the other jobs, and the thread, must outlive it
+            _log.exception("A job could not be answered")

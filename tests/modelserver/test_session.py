@@ -33,7 +33,7 @@ def identity(tf: Any, tmp_path: Path) -> Any:
             tf.compat.v1.saved_model.simple_save(saved, str(tmp_path / "1"), {"given": given}, {"wanted": wanted})
         loaded = session(tmp_path / "1")
         try:
-            (found,) = loaded.run({"given:0": array}, ["wanted:0"])
+            ((found,), _) = loaded.run({"given:0": array}, ["wanted:0"])
         finally:
             loaded.close()
         return found
