@@ -23,7 +23,7 @@ class Health:
         self._services = frozenset(services)
         self._lock = threading.Lock()
         self._serving = True
-        self._watchers: set[Call] = set()
+        self._watchers: dict[Call, bool] = {}  # whether the service that it asked for is one of ours
         self.handlers: Mapping[str, Handler] = {f"{_SERVICE}Check": self._check, f"{_SERVICE}Watch": self._watch}
         """Method → what takes its calls."""
 
@@ -31,9 +31,10 @@ class Health:
         """Says NOT_SERVING from now on, and ends the calls that watch with it."""
         with self._lock:
             self._serving = False
-            watchers, self._watchers = self._watchers, set()
-        for call in watchers:
-            call.send(_STATUS(status=_STATUS.NOT_SERVING).SerializeToString())
+            watchers, self._watchers = self._watchers, {}
+        for call, known in watchers.items():
+            if known:
+                call.send(_STATUS(status=_STATUS.NOT_SERVING).SerializeToString())
             call.fail(grpc.StatusCode.UNAVAILABLE, "The server stops")
 
     def _check(self, call: Call) -> None:
@@ -49,14 +50,13 @@ class Health:
         service = _service(call)
         if service is None:
             return
-        call.when_cancelled(lambda: self._watchers.discard(call))
-        if service not in self._services:  # the protocol has the caller wait until there is such a service
-            call.send(_STATUS(status=_STATUS.SERVICE_UNKNOWN).SerializeToString())
-            return
+        call.when_cancelled(lambda: self._watchers.pop(call, None))
+        known = service in self._services  # where not, the protocol has the caller wait until there is such a service
         with self._lock:
-            call.send(_STATUS(status=self._status()).SerializeToString())
+            status = self._status() if known else _STATUS.SERVICE_UNKNOWN
+            call.send(_STATUS(status=status).SerializeToString())
             if self._serving:
-                self._watchers.add(call)
+                self._watchers[call] = known
             else:
                 call.fail(grpc.StatusCode.UNAVAILABLE, "The server stops")
 
