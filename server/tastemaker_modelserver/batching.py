@@ -133,7 +133,7 @@ class AdaptiveBatcher:
         """The rows that the next batch takes at most.
 
         Callers that wait for an answer before they call again fall into step with the runs. One run for all of them
-        would leave the processor idle while they are answered, and the event loop idle while it computes. So one group
+        would leave the session idle while they are answered, and the other cores idle while it computes. So one group
         stays behind for each run at once: it is answered, and read anew, meanwhile.
         """
         groups = self._runs_at_once + 1

@@ -42,7 +42,7 @@ class Call:
 
     def __init__(self, event: Any) -> None:
         self._call = event.call
-        self._cancelled: Callable[[], None] | None = None
+        self._cancelled: Callable[[], object] | None = None
         self._handler: Handler | None = None
         self._begun = False
         self._unsent: deque[bytes] | None = None  # a queue while a message is being sent
@@ -56,7 +56,7 @@ class Call:
         self.request = b""
         """The caller's message, serialised."""
 
-    def when_cancelled(self, act: Callable[[], None]) -> None:
+    def when_cancelled(self, act: Callable[[], object]) -> None:
         """Has `act` called, on the server's thread, when the caller goes away or its deadline passes.
 
         For the handler, before it returns.
@@ -196,19 +196,27 @@ class CallServer:
             if kind == cygrpc.CompletionType.queue_timeout:
                 handed = 0
                 self._when_idle()
-            elif tag is _NEW_CALL:
-                if event.success:
-                    self._expect_call()
-                    self._take(event)
             elif tag is _SHUTDOWN:
                 self._ended.set()
                 self._queue.shutdown()
             elif tag is not _ignore:
-                handed += tag(event) or 0
+                handed += self._take_in(event, tag)
                 if handed >= _MOST_BEFORE_FLUSH:  # under a steady stream of events it would never be idle
                     handed = 0
                     self._when_idle()
             del event, tag  # what they refer to ends with the call, not with the next event
+
+    def _take_in(self, event: Any, tag: Any) -> bool:
+        """One event of a call; whether it brought a handler the call's message."""
+        try:
+            if tag is not _NEW_CALL:
+                return bool(tag(event))
+            if event.success:
+                self._expect_call()
+                self._take(event)
+        except Exception:  # the other calls must outlive it
+            _log.exception("A call was lost for a reason that is ours")
+        return False
 
     def _take(self, event: Any) -> None:
         call = Call(event)

@@ -92,7 +92,7 @@ class Flags:
     grpc_channel_arguments: str = ""
     """Comma-separated key=value pairs for the gRPC server, for example grpc.max_connection_age_ms=2000."""
     grpc_max_threads: int = _THREADS
-    """Accepted; one event loop serves all connections."""
+    """Accepted; one thread serves all connections."""
     enable_model_warmup: bool = True
     """Replay assets.extra/tf_serving_warmup_requests before a version serves."""
     num_request_iterations_for_warmup: int = 0

@@ -1,4 +1,4 @@
-"""The HTTP/REST server: TensorFlow Serving's paths, JSON and HTTP codes, on the gRPC server's event loop."""
+"""The HTTP/REST server: TensorFlow Serving's paths, JSON and HTTP codes."""
 
 import asyncio
 import time

@@ -227,7 +227,7 @@ def run(flags: Flags, models: Sequence[ModelSettings], *, slow_call_milliseconds
         if getattr(flags, name) != getattr(Flags(), name):
             _log.warning("--%s is accepted and has no effect here", name)
     keep_freed_memory()
-    # A worker that comes back from a run waits this long for the event loop to let go of the GIL.
+    # A worker that comes back from a run waits this long for the thread that takes calls to let go of the GIL.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     asyncio.run(ModelServer(flags, models, slow_call_milliseconds=slow_call_milliseconds).serve())
 
