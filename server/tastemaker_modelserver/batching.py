@@ -69,6 +69,7 @@ class AdaptiveBatcher:
         self._runs_at_once = runs_at_once
         self._max_rows = max_batch_rows
         self._batch = batch
+        self._spare = workers // 2
         self._lock = threading.Lock()
         self._queues: dict[Hashable, _Queue] = {}  # in the order in which their oldest job arrived
         self._workers = Workers(workers, metrics=metrics, pool="adaptive")
@@ -109,11 +110,14 @@ class AdaptiveBatcher:
     def _is_due(self, queue: _Queue) -> bool:
         """Whether to start a batch; what is not due waits for the end of a run of its kind.
 
-        One batch more than may run is prepared, once its share is there: it runs as soon as it is its turn.
+        One batch more than may run is prepared, once its share is there: it runs as soon as it is its turn. Half of
+        the workers are left to other kinds.
         """
         if not self._batch or queue.started < self._runs_at_once:
             return True
-        return queue.started == self._runs_at_once and queue.waiting_rows >= self._share(queue)
+        if queue.started > self._runs_at_once or self._workers.free <= self._spare:
+            return False
+        return queue.waiting_rows >= self._share(queue)
 
     def _start(self, key: Hashable, queue: _Queue) -> None:
         most = self._share(queue)

@@ -1,14 +1,12 @@
 """The gRPC port: addresses, TLS, channel arguments, health."""
 
 import logging
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tastemaker_modelserver.call_server import CallServer, Handler
 from tastemaker_modelserver.flags import Flags
 from tastemaker_modelserver.health import Health
-from tastemaker_modelserver.ports import check_ports
 from tastemaker_modelserver.tls import server_credentials
 
 __all__ = ["GrpcServer"]
@@ -50,7 +48,6 @@ class GrpcServer:
         """
         addresses: list[str] = []
         if self._flags.port:
-            check_ports(self._flags)  # gRPC itself would share the port with any other process that lets it
             addresses.append(f"0.0.0.0:{self._flags.port}")
         if self._flags.grpc_socket_path:
             addresses.append(f"unix:{self._flags.grpc_socket_path}")
@@ -70,7 +67,7 @@ def _channel_options(arguments: str) -> dict[str, int | str]:
     options: dict[str, int | str] = {
         "grpc.max_receive_message_length": _UNLIMITED,
         "grpc.max_send_message_length": _UNLIMITED,
-        "grpc.so_reuseport": int(sys.platform.startswith("linux")),
+        "grpc.so_reuseport": 0,  # else two servers could share a port, and callers get now one, now the other
     }
     for pair in filter(None, arguments.split(",")):
         key, _, value = pair.partition("=")
