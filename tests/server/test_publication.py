@@ -21,7 +21,7 @@ from pyarrow import parquet
 from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_ITEM, LIST_KEY_SEGMENT, LIST_KEY_USER, ListKey, ListsManifest
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker_server.event_log.sqlite import SqliteEventLog
-from tastemaker_server.list_files import BadListsError
+from tastemaker_server.list_files import BadListsError, read_manifest, read_shards
 from tastemaker_server.main import main
 from tastemaker_server.online_store.sqlite import SqliteOnlineStore
 from tastemaker_server.publication import publish_lists
@@ -180,6 +180,16 @@ async def test_shard_with_another_number_of_lists_is_refused(
     with pytest.raises(BadListsError, match=r"part-0\.parquet: has 1 lists, and 2 in the manifest"):
         await publish_lists(store, log, _SURFACES, folder)
     assert await store.list_names() == []
+
+
+async def test_reading_ahead_stops_with_whoever_reads(tmp_path: Path) -> None:
+    folder = write_lists(tmp_path, 1, {f"u{number}": list_of("a") for number in range(40_000)})
+    lists = read_shards(folder / "1", read_manifest(folder, 1))
+    first = [next(lists) for _ in range(3)]
+    assert [key for key, _ in first] == ["u0", "u2", "u4"]
+    assert any("lists-reader" in thread.name for thread in threading.enumerate())
+    lists.close()  # type: ignore[attr-defined]  # a generator
+    assert not any("lists-reader" in thread.name for thread in threading.enumerate())
 
 
 async def test_older_generation_needs_force(tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog) -> None:

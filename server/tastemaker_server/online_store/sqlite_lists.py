@@ -39,7 +39,7 @@ _SELECT_STATE_AND_FILE = """
 SELECT (SELECT state FROM users WHERE user_id = ?), file, info
 FROM (SELECT 1) LEFT JOIN list_files ON name = ? AND role = ?
 """
-_PAGE_BYTES = 16_384  # several lists of some kilobytes to a page, without overflow pages
+_PAGE_BYTES = 32_768  # ten lists of some kilobytes to a page; larger ones cost readers more than they save
 _LISTS_PER_INSERT = 2000
 _BUSY_TIMEOUT_SECONDS = 5.0
 
