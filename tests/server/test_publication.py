@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pyarrow
 import pytest
 from google.protobuf import json_format
@@ -299,9 +300,33 @@ def test_health_shows_whether_lists_are_there_and_young_enough(
     assert shown == [response.NOT_SERVING, response.SERVING, response.NOT_SERVING]
     assert whole == response.SERVING
     logged = "".join(front.log)
-    assert "lists/home: missing: no generation is published" in logged
+    assert "WARNING tastemaker_server.list_freshness: lists/home: missing: no generation is published" in logged
     assert "lists/home: fresh: generation 1, 1 lists, computed 23.0 h ago" in logged
     assert "WARNING tastemaker_server.list_freshness: lists/home: old: generation 2, 1 lists" in logged
+
+
+def test_health_and_log_tell_of_popular_lists_too(
+    tmp_path: Path, start_front: Callable[..., Any], connect: Callable[[str], Any]
+) -> None:
+    surface = '[surfaces.home]\ntiers = ["POPULAR"]\npopular_lists = "top"\n'
+    front = start_front(surface)
+    health = health_pb2_grpc.HealthStub(connect(front.address).channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest(service="lists/top"), timeout=30)
+    shown = [next(watch).status]
+    config = tmp_path / "publish.toml"
+    config.write_text(f'[server]\ndata_dir = "{front.data_dir}"\n{surface}')
+    folder = write_lists(
+        tmp_path, 1, {"": list_of("a")}, name="top", key=LIST_KEY_SEGMENT, created_seconds=int(time.time())
+    )
+    assert main(["publish-lists", "--config", str(config), "--lists", str(folder)]) == 0
+    shown.append(next(watch).status)
+    watch.cancel()
+    assert shown == [health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING]
+    with pytest.raises(grpc.RpcError):  # POPULAR reads "top", and nothing "home"
+        health.Check(health_pb2.HealthCheckRequest(service="lists/home"), timeout=5)
+    logged = "".join(front.log)
+    assert "WARNING tastemaker_server.list_freshness: lists/top: missing: no generation is published" in logged
+    assert "INFO tastemaker_server.list_freshness: lists/top: fresh: generation 1, 1 lists" in logged
 
 
 def test_commands_publish_show_and_roll_back(
