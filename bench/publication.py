@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import statistics
 import tempfile
 import time
@@ -119,6 +120,7 @@ def _write_generation(lists: Path, number: int) -> None:
             file=path.name, list_count=len(mine), byte_count=len(data), sha256=hashlib.sha256(data).hexdigest()
         )
     (folder / "manifest.json").write_text(json_format.MessageToJson(manifest))
+    os.sync()  # as `precompute` does: what is measured need not wait for these files to reach the disk
 
 
 def _ranked_list(rng: np.random.Generator) -> bytes:

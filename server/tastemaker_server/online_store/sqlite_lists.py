@@ -289,12 +289,16 @@ def _fill(path: Path, lists: Iterable[tuple[str, bytes]]) -> int:
             connection.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is whole
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            # A table with row ids: lists are written one after the other, whatever the order of their keys.
-            connection.execute("CREATE TABLE lists (key TEXT PRIMARY KEY, list BLOB NOT NULL) STRICT")
+            # A table with row ids: lists are written one after the other, whatever the order of their keys. The index
+            # comes last: it is sorted once then, where keys in no order would each look for their page.
+            connection.execute("CREATE TABLE lists (key TEXT NOT NULL, list BLOB NOT NULL) STRICT")
             connection.execute("BEGIN")
             while chunk := list(islice(rows, _LISTS_PER_INSERT)):
-                connection.executemany("INSERT OR REPLACE INTO lists VALUES (?, ?)", chunk)
+                connection.executemany("INSERT INTO lists VALUES (?, ?)", chunk)
                 count += len(chunk)
+            connection.execute("CREATE INDEX lists_by_key ON lists (key)")
+            if connection.execute("SELECT EXISTS (SELECT 1 FROM lists GROUP BY key HAVING count(*) > 1)").fetchone()[0]:
+                connection.execute("DELETE FROM lists WHERE rowid NOT IN (SELECT max(rowid) FROM lists GROUP BY key)")
             connection.execute("COMMIT")
             connection.execute("PRAGMA locking_mode = NORMAL")
             connection.execute("PRAGMA journal_mode = WAL")  # from here on, an erasure does not hold up readers
