@@ -230,6 +230,8 @@ class RedisConnection:
         hint = next((hint for kind, hint in _HINTS if isinstance(root, kind)), "")
         if not hint:
             hint = _hint_from_text(text)
+        if not hint and isinstance(root, RedisConnectionError | OSError):
+            hint = "it cannot be reached: start it, or mend host and port in the URL"
         return StoreUnavailableError(
             _STORE, f"stores.online_store {self._shown_url}: {hint + ' ' if hint else ''}({mask_passwords(text)})"
         )
