@@ -205,7 +205,7 @@ def _kill_amid_a_shard(work):
         actors = _scoring_actors()
         for actor in actors:
             actor.suspend()
-        begun = {int(path.name) for path in (work / "attempts").iterdir()}
+        begun = {int(path.name) for path in work.glob("run-*/attempts/*")}
         amid = begun - {int(path.stem) for path in (work / "records").iterdir()}
         for actor in actors:
             actor.kill() if amid else actor.resume()
