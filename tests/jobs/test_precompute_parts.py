@@ -24,7 +24,7 @@ DAY = 86_400_000_000
 
 def test_rows_of_a_key_lie_in_one_bucket_and_none_is_lost(tmp_path):
     keys = [f"user-{number % 50}" for number in range(1000)]
-    where = {"folder": tmp_path / "d", "aside": tmp_path / "drafts"}
+    {"folder": tmp_path / "d", "aside": tmp_path / "drafts"}
     table = pa.table({"user_id": keys, "time": list(range(1000))})
     for source in ("a", "b"):
         deal(
@@ -43,7 +43,7 @@ def test_rows_of_a_key_lie_in_one_bucket_and_none_is_lost(tmp_path):
 
 
 def test_source_that_was_not_dealt_to_its_end_is_not_read(tmp_path):
-    where = {"folder": tmp_path / "d", "aside": tmp_path / "drafts"}
+    {"folder": tmp_path / "d", "aside": tmp_path / "drafts"}
     deal(
         [pa.table({"key": ["a"]})],
         key="key",
@@ -99,6 +99,27 @@ def test_worker_that_outlives_its_driver_can_finish_nothing_beside_the_next_run(
     assert not before.questions(2).exists()
     write(plan, 1)
     assert sorted(path.name for path in plan.generation.work.iterdir()) == ["records", plan.generation.run.name]
+
+
+def test_generations_before_the_newest_ones_are_removed_once_there_is_a_new_one(tmp_path, capsys):
+    rows = [("u", "a", "CONSUME", 1), ("v", "b", "CONSUME", 2)]
+    write_export(tmp_path / "export", rows)
+    argv = ["precompute", "--kind", "popular", "--no-ray", "--lists-dir", f"{tmp_path}/lists", "--keep", "2"]
+    folder = tmp_path / "lists" / "popular"
+
+    def run(*more):
+        assert main([*argv, "--events", f"{tmp_path}/export", *more]) == 0
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+    assert run() == [1]
+    (folder / "2").mkdir()  # of a run that never ended
+    assert run() == [1, 2, 3]
+    assert "removed" not in capsys.readouterr().err
+    assert run() == [3, 4]
+    assert "removed older generations: 1, 2" in capsys.readouterr().err
+    assert run("--keep", "1") == [5]
+    with pytest.raises(SystemExit):
+        main([*argv, "--keep", "0"])
 
 
 def test_histories_are_in_order_of_time_then_position_and_exclude_what_was_consumed():

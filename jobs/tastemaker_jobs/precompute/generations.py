@@ -28,6 +28,7 @@ __all__ = [
     "only_run",
     "publish",
     "read_manifest",
+    "remove_older",
     "settings_of",
 ]
 
@@ -158,6 +159,33 @@ def publish(generation: Generation, manifest: lists_pb2.ListsManifest) -> None:
     text = json_format.MessageToJson(manifest, preserving_proto_field_name=True) + "\n"
     write_text(generation.folder / _MANIFEST, text, aside=generation.drafts)
     shutil.rmtree(generation.work, ignore_errors=True)
+
+
+def remove_older(folder: Path, *, keep: int) -> list[int]:
+    """Remove generations that came before the newest whole ones, finished or not.
+
+    Args:
+        folder: Of the name; no other run may write it.
+        keep: How many whole ones stay. 1 or more.
+
+    Returns:
+        Their numbers.
+
+    Raises:
+        ListsError: One cannot be removed.
+    """
+    whole = [number for number in _numbers(folder) if (folder / str(number) / _MANIFEST).is_file()]
+    removed = [number for number in _numbers(folder) if len(whole) > keep and number < whole[-keep]]
+    for number in removed:
+        try:
+            (folder / str(number) / _MANIFEST).unlink(missing_ok=True)  # first: what is cut off here is not whole
+            shutil.rmtree(folder / str(number))
+        except OSError as error:
+            raise ListsError(
+                f"{folder / str(number)} cannot be removed: {error.strerror or error}. The new generation is whole;"
+                " remove the old one by hand."
+            ) from error
+    return removed
 
 
 def read_manifest(folder: Path) -> lists_pb2.ListsManifest:

@@ -97,6 +97,8 @@ def precompute(
             left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(manifest.skipped.items()))
             raise DataError(f"Not one list came of it ({left_out or 'nobody was asked'}). Nothing was published.")
         generations.publish(plan.generation, manifest)
+        if removed := generations.remove_older(request.folder, keep=request.keep):
+            report(f"removed older generations: {', '.join(map(str, removed))}")
     carried = sum(record.carried for record in new)
     computed = sum(record.list_count for record in new) - carried
     return Outcome(plan.generation.folder, manifest, computed, carried, len(kept), seconds)
