@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 import statistics
 import tempfile
 import time
@@ -31,6 +32,8 @@ __all__ = ["measure"]
 
 _LISTS, _K, _SHARDS, _ROUNDS = 100_000, 200, 4, 3
 _TARGETS = {"SQLite": 100_000, "Redis": 50_000}
+_SCHEMA = pa.schema({"key": pa.string(), "list": pa.binary()})
+_ROW_GROUP = 2048
 _POLICY = StatePolicy(frozenset({feedback_service_pb2.EVENT_TYPE_CONSUME}), 200, 10_000)
 _SURFACES = {"home": SurfaceSettings(tiers=(TierName.PRECOMPUTED,))}
 
@@ -89,10 +92,6 @@ def _read(lists: Path, number: int) -> None:
 
 def _write_generation(lists: Path, number: int) -> None:
     rng = np.random.default_rng(number)
-    kinds = []
-    for _ in range(50):
-        item_ids = [f"{item:06}" for item in rng.choice(1_000_000, _K, replace=False)]
-        kinds.append(RankedList(item_ids=item_ids, scores=np.sort(rng.random(_K))[::-1].tolist()).SerializeToString())
     keys = [f"user-{user}" for user in rng.permutation(10 * _LISTS)[:_LISTS]]
     folder = lists / str(number)
     folder.mkdir(parents=True)
@@ -108,12 +107,23 @@ def _write_generation(lists: Path, number: int) -> None:
     for shard in range(_SHARDS):
         mine = keys[shard::_SHARDS]
         path = folder / f"shard-{shard:05}.parquet"
-        parquet.write_table(
-            pa.table({"key": mine, "list": pa.array([kinds[place % 50] for place in range(len(mine))], pa.binary())}),
-            path,
-        )
+        # As `precompute` writes a shard: no two lists are alike, zstd, no dictionary.
+        with parquet.ParquetWriter(
+            path, _SCHEMA, compression="zstd", use_dictionary=False, write_statistics=False
+        ) as writer:
+            for start in range(0, len(mine), _ROW_GROUP):
+                rows = mine[start : start + _ROW_GROUP]
+                lists_of_rows = pa.array([_ranked_list(rng) for _ in rows], pa.binary())
+                writer.write_table(pa.table([pa.array(rows), lists_of_rows], schema=_SCHEMA))
         data = path.read_bytes()
         manifest.shards.add(
             file=path.name, list_count=len(mine), byte_count=len(data), sha256=hashlib.sha256(data).hexdigest()
         )
     (folder / "manifest.json").write_text(json_format.MessageToJson(manifest))
+    os.sync()  # as `precompute` does: what is measured need not wait for these files to reach the disk
+
+
+def _ranked_list(rng: np.random.Generator) -> bytes:
+    items = rng.integers(1_000_000, 2_000_000, size=_K).astype(str)
+    scores = np.sort(rng.random(_K, np.float32))[::-1]
+    return RankedList(item_ids=items.tolist(), scores=scores.tolist()).SerializeToString()

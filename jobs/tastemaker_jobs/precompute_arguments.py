@@ -11,7 +11,7 @@ from typing import Any
 __all__ = ["add_precompute", "check_precompute"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_MOST = {"k": 10_000, "shards": 10_000, "batch_size": 65_536, "history_length": 10_000}
+_MOST = {"k": 10_000, "shards": 10_000, "batch_size": 65_536, "history_length": 10_000, "keep": 1_000_000}
 _KINDS = ("users", "similar", "popular")
 
 
@@ -77,6 +77,7 @@ def add_precompute(commands: Any, *, parents: Sequence[argparse.ArgumentParser])
         ("history-length", 50, "so many of a user's newest events are shown to the model (default: 50)"),
         ("batch-size", 128, "so many users or items are scored at once, at most (default: 128)"),
         ("shards", None, "how many files (default: one for each million events or 20,000 items, 8 at least)"),
+        ("keep", 3, "so many whole generations stay, the new one among them; older ones are removed (default: 3)"),
     ):
         limit = _MOST[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=_count(limit), default=default, metavar="N", help=text)

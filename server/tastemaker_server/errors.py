@@ -92,6 +92,8 @@ class EventIdReusedError(FrontError):
         """Takes the reused ids by their index in the call."""
         names = ", ".join(repr(event_id) for event_id in list(event_ids.values())[:10])
         super().__init__(f"event_id sent before with other content, nothing was stored: {names}")
+        self.event_ids = dict(event_ids)
+        """The reused ids by their index in the call."""
         self.violations = [
             FieldViolation(
                 f"events[{index}].event_id", f"{event_id!r} was sent before with other content; use a new id"

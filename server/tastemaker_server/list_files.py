@@ -4,9 +4,11 @@ It reads files only; `publication` has what a store and a configuration allow.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from google.protobuf import json_format
 
@@ -16,8 +18,10 @@ __all__ = ["BadListsError", "generation_of", "newest_generation", "read_manifest
 
 _CONTRACT_VERSION = 1
 _MANIFEST = "manifest.json"
-_LISTS_PER_BATCH = 5000
+_LISTS_PER_BATCH = 2000
+_BATCHES_AHEAD = 3
 _HASHED_BYTES = 1 << 20
+_T = TypeVar("_T")
 
 
 class BadListsError(Exception):
@@ -106,6 +110,11 @@ def read_shards(folder: Path, manifest: ListsManifest) -> Iterator[tuple[str, by
         BadListsError: A shard is not what the manifest says.
         ModuleNotFoundError: pyarrow is not installed.
     """
+    for keys, lists in _ahead(_batches(folder, manifest)):
+        yield from zip(keys, lists, strict=True)
+
+
+def _batches(folder: Path, manifest: ListsManifest) -> Iterator[tuple[list[str], list[bytes]]]:
     import pyarrow
     from pyarrow import parquet
 
@@ -124,9 +133,22 @@ def read_shards(folder: Path, manifest: ListsManifest) -> Iterator[tuple[str, by
                 for batch in file.iter_batches(_LISTS_PER_BATCH, columns=["key", "list"]):
                     if batch["key"].null_count or batch["list"].null_count:
                         raise BadListsError(f"{path}: has an empty key or list (null); make it again")
-                    yield from zip(batch["key"].to_pylist(), batch["list"].to_pylist(), strict=True)
+                    yield batch["key"].to_pylist(), batch["list"].to_pylist()
         except (pyarrow.ArrowException, OSError) as error:
             raise BadListsError(f"{path}: cannot be read as Parquet: {error}") from error
+
+
+def _ahead(batches: Iterator[_T]) -> Iterator[_T]:
+    """Draws the next batches in a thread: hashing and unpacking go on while the store takes those before."""
+    end = object()
+    executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="lists-reader")
+    try:
+        waiting = deque(executor.submit(next, batches, end) for _ in range(_BATCHES_AHEAD))
+        while (batch := waiting.popleft().result()) is not end:
+            waiting.append(executor.submit(next, batches, end))
+            yield cast("_T", batch)
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 def _check_size(path: Path, shard: ListShard) -> None:

@@ -1,4 +1,4 @@
-"""Whether the lists that PRECOMPUTED reads are there and young enough, for health and for the log."""
+"""Whether the lists that PRECOMPUTED and POPULAR read are there and young enough, for health and for the log."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -13,12 +13,13 @@ _MICROS_PER_HOUR = 3_600_000_000
 
 
 def max_list_age_hours(surfaces: Mapping[str, SurfaceSettings]) -> dict[str, float]:
-    """The sets of lists behind PRECOMPUTED, each with the least age that a surface allows."""
+    """The sets of lists that surfaces read, each with the least age that one of them allows."""
     ages: dict[str, float] = {}
     for surface_name, surface in surfaces.items():
-        if TierName.PRECOMPUTED in surface.tiers:
-            name = surface.lists or surface_name
-            ages[name] = min(surface.max_list_age_hours, ages.get(name, surface.max_list_age_hours))
+        lists = (surface.lists or surface_name) if TierName.PRECOMPUTED in surface.tiers else None
+        for name in (lists, surface.popular_lists):
+            if name is not None:
+                ages[name] = min(surface.max_list_age_hours, ages.get(name, surface.max_list_age_hours))
     return ages
 
 
@@ -43,7 +44,7 @@ class ListFreshness:
         """
         generations = await self._online_store.list_generations(name)
         if not generations:
-            self._note(name, "missing", "no generation is published; PRECOMPUTED has nothing")
+            self._note(name, "missing", "no generation is published; tiers that read it have no lists")
             return False
         generation = generations[0]
         age_hours = (self._now_micros() - generation.created_time_micros) / _MICROS_PER_HOUR
@@ -61,5 +62,5 @@ class ListFreshness:
         if self._logged.get(name) == state:
             return
         self._logged[name] = state
-        level = logging.WARNING if state == "old" else logging.INFO
+        level = logging.INFO if state.startswith("fresh") else logging.WARNING
         _log.log(level, "lists/%s: %s: %s", name, state.partition(" ")[0], description)

@@ -215,7 +215,7 @@ class SurfaceSettings(_Section):
     popular_lists: _Name | None = None
     """The set of lists by segment from which POPULAR answers. Default: none, POPULAR counts users."""
     max_list_age_hours: float = Field(default=48.0, gt=0)
-    """Lists of PRECOMPUTED that were computed longer ago show as NOT_SERVING in health; they are used all the same."""
+    """Lists of either kind that were computed longer ago show as NOT_SERVING in health; they are used all the same."""
 
     @field_validator("tiers")
     @classmethod

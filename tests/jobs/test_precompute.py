@@ -1,6 +1,8 @@
 """`precompute` with a small SavedModel, in this process: what the lists hold, and what is refused."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 from tests.jobs.precomputing import command, read_lists, same, write_export
@@ -153,6 +155,57 @@ def test_incremental_run_is_a_full_run_for_the_changed_and_leaves_the_others(tmp
     assert "was computed with model autoencoder version 1, and now it is autoencoder" in capsys.readouterr().err
     assert main(command(tmp_path, model, "--no-ray", "--incremental", "--surface", "cart")) == 1
     assert "cart has no whole generation to go on from. Run without --incremental" in capsys.readouterr().err
+
+
+def _flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (_flip, "is not what its manifest says (its SHA-256 is another)"),
+        (Path.unlink, "cannot be read: No such file or directory"),
+    ],
+)
+def test_incremental_run_takes_nothing_over_from_a_damaged_shard(tmp_path, model, rows, capsys, damage, says):
+    write_export(tmp_path / "export", rows)
+    assert main(command(tmp_path, model, "--no-ray")) == 0
+    shard = tmp_path / "lists" / "home" / "1" / "shard-00003.parquet"
+    damage(shard)
+    assert main(command(tmp_path, model, "--no-ray", "--incremental")) == 1
+    assert f"{shard} {says}" in (said := capsys.readouterr().err)
+    assert "run without --incremental" in said
+    assert newest_whole(tmp_path / "lists" / "home").name == "1"
+    assert main(command(tmp_path, model, "--no-ray")) == 0
+
+
+def test_incremental_run_on_lists_of_another_contract_is_refused(tmp_path, model, rows, capsys):
+    write_export(tmp_path / "export", rows)
+    assert main(command(tmp_path, model, "--no-ray")) == 0
+    path = tmp_path / "lists" / "home" / "1" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"contract_version": 2}))
+    assert main(command(tmp_path, model, "--no-ray", "--incremental")) == 1
+    said = capsys.readouterr().err
+    assert f"{path} is of version 2 of the contract of lists, and this code knows 1. Run without --incremental." in said
+    assert not (tmp_path / "lists" / "home" / "2").exists()
+
+
+def test_incremental_run_drops_and_counts_items_that_left_the_catalogue(tmp_path, model, rows):
+    write_export(tmp_path / "export", rows)
+    assert main(command(tmp_path, model, "--no-ray")) == 0
+    before = read_lists(tmp_path / "lists" / "home" / "1")
+    gone = before["user-1"][0][0]
+    items = tmp_path / "items.csv"
+    items.write_text("item_id\n" + "".join(f"film-{number}\n" for number in range(30) if f"film-{number}" != gone))
+    assert main(command(tmp_path, model, "--no-ray", "--incremental", "--items", str(items))) == 0
+    folder = tmp_path / "lists" / "home" / "2"
+    assert read_lists(folder) == {user: [pair for pair in found if pair[0] != gone] for user, found in before.items()}
+    places = sum(gone == item for found in before.values() for item, _ in found)
+    assert read_manifest(folder).skipped == {"item_not_in_catalogue": places}
+    assert places > 0
 
 
 def test_models_that_cannot_do_it_are_refused_by_name(tmp_path, model, rows, capsys):

@@ -9,19 +9,32 @@ from pyarrow import parquet
 from tests.jobs.precomputing import read_lists, write_export
 
 from tastemaker_jobs.cli import main
+from tastemaker_jobs.errors import ListsError
 from tastemaker_jobs.precompute.buckets import bucket_numbers, deal, read_bucket, summary_of
 from tastemaker_jobs.precompute.event_files import COLUMNS, event_tables, export_files
-from tastemaker_jobs.precompute.generations import newest_whole, read_manifest
+from tastemaker_jobs.precompute.generations import claim, newest_whole, read_manifest
+from tastemaker_jobs.precompute.plan import Plan
 from tastemaker_jobs.precompute.questions import histories
+from tastemaker_jobs.precompute.request import Kind, Precompute
+from tastemaker_jobs.precompute.shards import finish_shard, open_shard, read_record
+from tastemaker_jobs.precompute.whole_files import write_text
 
 DAY = 86_400_000_000
 
 
 def test_rows_of_a_key_lie_in_one_bucket_and_none_is_lost(tmp_path):
     keys = [f"user-{number % 50}" for number in range(1000)]
+    {"folder": tmp_path / "d", "aside": tmp_path / "drafts"}
     table = pa.table({"user_id": keys, "time": list(range(1000))})
     for source in ("a", "b"):
-        deal([table.slice(0, 300), table.slice(300)], key="user_id", buckets=7, folder=tmp_path / "d", source=source)
+        deal(
+            [table.slice(0, 300), table.slice(300)],
+            key="user_id",
+            buckets=7,
+            folder=tmp_path / "d",
+            aside=tmp_path / "drafts",
+            source=source,
+        )
     read = [read_bucket(tmp_path / "d", bucket) for bucket in range(7)]
     users = [set(bucket.column("user_id").to_pylist()) for bucket in read]
     assert sum(map(len, users)) == len(set.union(*users)) == 50
@@ -30,11 +43,83 @@ def test_rows_of_a_key_lie_in_one_bucket_and_none_is_lost(tmp_path):
 
 
 def test_source_that_was_not_dealt_to_its_end_is_not_read(tmp_path):
-    deal([pa.table({"key": ["a"]})], key="key", buckets=1, folder=tmp_path / "d", source="whole")
-    deal([pa.table({"key": ["b"]})], key="key", buckets=1, folder=tmp_path / "d", source="cut-off")
+    {"folder": tmp_path / "d", "aside": tmp_path / "drafts"}
+    deal(
+        [pa.table({"key": ["a"]})],
+        key="key",
+        buckets=1,
+        folder=tmp_path / "d",
+        aside=tmp_path / "drafts",
+        source="whole",
+    )
+    deal(
+        [pa.table({"key": ["b"]})],
+        key="key",
+        buckets=1,
+        folder=tmp_path / "d",
+        aside=tmp_path / "drafts",
+        source="cut-off",
+    )
     (tmp_path / "d" / "cut-off.json").unlink()
     assert read_bucket(tmp_path / "d", 0).column("key").to_pylist() == ["a"]
     assert summary_of(tmp_path / "d", "cut-off") is None
+
+
+def test_worker_that_outlives_its_driver_can_finish_nothing_beside_the_next_run(tmp_path):
+    request = Precompute(Kind.POPULAR, "home", tmp_path, 5)
+    request.folder.mkdir()
+    before = Plan(request, claim(request.folder, fingerprint="f", settings={})[0], shards=3)
+    keys, lists = pa.array(["u"]), pa.array([b"l"], pa.binary())
+
+    def write(plan, number, more=lambda: None):
+        with open_shard(plan, number) as shard:
+            shard.add(keys, lists)
+            more()
+        return finish_shard(plan, number, list_count=1, carried=0, skipped={}, seconds=1.0)
+
+    finished = write(before, 0)
+    runs = []
+
+    def driver_dies_and_the_same_command_is_given_again():
+        generation, _ = claim(request.folder, fingerprint="f", settings={})
+        runs.append(Plan(request, generation, shards=3))
+        write_text(runs[0].questions(2), "asked", aside=generation.drafts)
+
+    with pytest.raises(ListsError):  # amid a shard
+        write(before, 1, driver_dies_and_the_same_command_is_given_again)
+    (plan,) = runs
+    assert plan.generation.folder == before.generation.folder
+    with pytest.raises(ListsError):  # the next shard
+        write(before, 1)
+    with pytest.raises(ListsError):  # its file was there in time, its record not
+        finish_shard(before, 0, list_count=9, carried=0, skipped={}, seconds=1.0)
+    assert read_record(plan, 0) == finished
+    assert not plan.shard(1).exists()
+    assert plan.questions(2).read_text() == "asked"
+    assert not before.questions(2).exists()
+    write(plan, 1)
+    assert sorted(path.name for path in plan.generation.work.iterdir()) == ["records", plan.generation.run.name]
+
+
+def test_generations_before_the_newest_ones_are_removed_once_there_is_a_new_one(tmp_path, capsys):
+    rows = [("u", "a", "CONSUME", 1), ("v", "b", "CONSUME", 2)]
+    write_export(tmp_path / "export", rows)
+    argv = ["precompute", "--kind", "popular", "--no-ray", "--lists-dir", f"{tmp_path}/lists", "--keep", "2"]
+    folder = tmp_path / "lists" / "popular"
+
+    def run(*more):
+        assert main([*argv, "--events", f"{tmp_path}/export", *more]) == 0
+        return sorted(int(path.name) for path in folder.iterdir() if path.name.isdecimal())
+
+    assert run() == [1]
+    (folder / "2").mkdir()  # of a run that never ended
+    assert run() == [1, 2, 3]
+    assert "removed" not in capsys.readouterr().err
+    assert run() == [3, 4]
+    assert "removed older generations: 1, 2" in capsys.readouterr().err
+    assert run("--keep", "1") == [5]
+    with pytest.raises(SystemExit):
+        main([*argv, "--keep", "0"])
 
 
 def test_histories_are_in_order_of_time_then_position_and_exclude_what_was_consumed():

@@ -191,8 +191,31 @@ def on_ray():
         yield
 
 
+def _scoring_actors():
+    return [found for found in psutil.Process().children(recursive=True) if "MapWorker" in "".join(found.cmdline())]
+
+
+def _kill_amid_a_shard(work):
+    """Kills all scoring actors once one has begun a shard that is not finished; returns the numbers of such shards.
+
+    They stand still while it is looked at, so that nothing is finished between look and kill.
+    """
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        actors = _scoring_actors()
+        for actor in actors:
+            actor.suspend()
+        begun = {int(path.name) for path in work.glob("run-*/attempts/*")}
+        amid = begun - {int(path.stem) for path in (work / "records").iterdir()}
+        for actor in actors:
+            actor.kill() if amid else actor.resume()
+        if amid:
+            return amid
+    raise AssertionError("no actor was ever amid a shard")
+
+
 @rays_own_settings
-def test_on_ray_the_lists_are_the_same_and_a_killed_actor_is_replaced(tmp_path, model, rows, on_ray):
+def test_on_ray_the_lists_are_the_same_and_killed_actors_are_replaced(tmp_path, model, rows, on_ray):
     from tastemaker_jobs.commands.precompute import model_of
     from tastemaker_jobs.on_ray_precompute import OnRay
     from tastemaker_jobs.precompute.event_files import export_files
@@ -201,19 +224,18 @@ def test_on_ray_the_lists_are_the_same_and_a_killed_actor_is_replaced(tmp_path, 
 
     write_export(tmp_path / "export", rows)
     assert main(command(tmp_path, model, "--no-ray", "--shards", "60")) == 0
-    killed = []
+    folder = tmp_path / "lists" / "home" / "2"
+    amid, before, told = set(), {}, []
+
+    def written():
+        return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.glob("shard-*.parquet")}
 
     def kill_once(text):
-        if "of 60 shards; shard-" in text and not killed:
-            actors = [found for found in psutil.Process().children(recursive=True) if "_Actor" in found.name()]
-            actors = actors or [
-                found
-                for found in psutil.Process().children(recursive=True)
-                if "MapWorker" in "".join(found.cmdline() or [""])
-            ]
-            assert actors
-            killed.append(actors[0].pid)
-            actors[0].kill()
+        if "of 60 shards; shard-" in text and not amid:
+            amid.update(_kill_amid_a_shard(folder / ".work"))
+            before.update(written())
+            for number in amid:  # its file may be there, without the record that counts
+                before.pop(f"shard-{number:05}.parquet", None)
 
     request = Precompute(
         Kind.USERS,
@@ -225,9 +247,12 @@ def test_on_ray_the_lists_are_the_same_and_a_killed_actor_is_replaced(tmp_path, 
         shards=60,
         batch_size=1,
     )
-    outcome = precompute(request, OnRay(workers=2, gpu=False), kill_once)
-    assert killed
-    assert outcome.folder.name == "2"
+    outcome = precompute(request, OnRay(workers=2, gpu=False), kill_once, shard_report=told.append)
+    assert outcome.folder == folder
+    assert 1 <= len(before) < 60
+    after = written()
+    assert {name: after[name] for name in before} == before  # what was finished was not written again
+    assert sum(event.retries for event in told) >= len(amid) >= 1
     plain, found = (read_lists(tmp_path / "lists" / "home" / str(number)) for number in (1, 2))
     assert set(plain) == set(found)
     for user in plain:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from pyarrow import parquet
+from tests.servers.postgres import PostgresServer
 
 from tastemaker.v1 import feedback_service_pb2 as pb
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
@@ -154,6 +156,33 @@ def test_command_exports_postgresql(tmp_path: Path, postgres_url: str) -> None:
     ended = _run("export-events", "--config", _config(tmp_path, postgres_url), "--out", tmp_path / "out")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [row["position"] for row in _rows(tmp_path / "out")] == list(range(1, 26))
+
+
+@pytest.mark.slow
+async def test_postgresql_killed_amid_an_export_ends_it_and_it_is_made_anew(
+    tmp_path: Path, own_postgres: PostgresServer
+) -> None:
+    url, count = own_postgres.make_database(), 100_000
+    log = PostgresEventLog(url)
+    await log.append_received([(make_event(f"e{number}"), _NOW) for number in range(count)])
+    await log.close()
+    out = tmp_path / "out"
+    arguments = ["export-events", "--config", str(_config(tmp_path, url)), "--out", str(out)]
+    command = [sys.executable, "-m", "tastemaker_server.main", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as exporter:
+        while not (out.is_dir() and list(out.iterdir())):  # the first page has been read
+            assert exporter.poll() is None
+        exporter.send_signal(signal.SIGSTOP)
+        own_postgres.kill()
+        exporter.send_signal(signal.SIGCONT)
+        printed, told = exporter.communicate(timeout=60)
+    assert (exporter.returncode, printed) == (1, "")
+    assert "error: event_log is unavailable: no connection to PostgreSQL" in told
+    assert "Traceback" not in told
+    assert not (out / "export.json").exists()
+    own_postgres.start()
+    assert _run(*arguments).returncode == 0
+    assert [row["position"] for row in _rows(out)] == list(range(1, count + 1))
 
 
 def test_missing_event_log_is_named_and_not_made(tmp_path: Path) -> None:

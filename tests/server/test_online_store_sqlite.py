@@ -31,6 +31,22 @@ async def test_file_of_a_publisher_that_was_killed_goes_with_the_next_one(tmp_pa
     await store.close()
 
 
+async def test_last_list_of_a_key_that_comes_twice_counts(tmp_path: Path) -> None:
+    store = SqliteOnlineStore(tmp_path / "online.db", policy=OnlineStoreContract.POLICY)
+    await store.put_lists("home", 1, [(f"u{number % 3000}", list_of(f"i{number}")) for number in range(5000)])
+    await store.activate_lists("home", generation_info(1))
+    for user, item in (("u0", "i3000"), ("u1999", "i4999"), ("u2000", "i2000")):
+        found = await store.read_list("home", {LIST_KEY_USER: user})
+        assert found is not None
+        assert found.ranked is not None
+        assert found.ranked.item_ids == [item]
+    await store.erase_user("u0")
+    found = await store.read_list("home", {LIST_KEY_USER: "u0"})
+    assert found is not None
+    assert found.ranked is None
+    await store.close()
+
+
 async def test_list_file_that_is_gone_is_named(tmp_path: Path) -> None:
     store = SqliteOnlineStore(tmp_path / "online.db", policy=OnlineStoreContract.POLICY)
     await store.put_lists("home", 1, [("u1", list_of("a"))])

@@ -1,27 +1,22 @@
-"""Publishing lists from their files: what is refused, what a kill leaves, what readers see meanwhile."""
+"""Publishing lists from their files: what is refused, what is left out, and what readers see then."""
 
 import asyncio
-import hashlib
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow
+import grpc
 import pytest
-from google.protobuf import json_format
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from pyarrow import parquet
+from tests.server.lists_on_disk import write_config, write_lists
 
-from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_ITEM, LIST_KEY_SEGMENT, LIST_KEY_USER, ListKey, ListsManifest
+from tastemaker.artefacts.v1.lists_pb2 import LIST_KEY_ITEM, LIST_KEY_SEGMENT, LIST_KEY_USER
 from tastemaker.v1 import recommendation_service_pb2 as pb
 from tastemaker_server.event_log.sqlite import SqliteEventLog
-from tastemaker_server.list_files import BadListsError
+from tastemaker_server.list_files import BadListsError, read_manifest, read_shards
 from tastemaker_server.main import main
 from tastemaker_server.online_store.sqlite import SqliteOnlineStore
 from tastemaker_server.publication import publish_lists
@@ -32,48 +27,6 @@ _SURFACES = {
     "home": SurfaceSettings(tiers=(TierName.PRECOMPUTED, TierName.POPULAR), popular_lists="top"),
     "product": SurfaceSettings(tiers=(TierName.PRECOMPUTED,), lists="similar"),
 }
-
-
-def write_lists(
-    root: Path,
-    generation: int,
-    lists: dict[str, bytes],
-    *,
-    name: str = "home",
-    key: ListKey = LIST_KEY_USER,
-    created_seconds: int = 1_700_000_000,
-    shard_count: int = 2,
-    event_log_position: int = 0,
-) -> Path:
-    """Writes a generation as a job does, and returns the set's folder."""
-    folder = root / name / str(generation)
-    folder.mkdir(parents=True)
-    manifest = ListsManifest(
-        name=name,
-        generation=generation,
-        contract_version=1,
-        key=key,
-        list_count=len(lists),
-        event_log_position=event_log_position,
-    )
-    manifest.created_time.FromSeconds(created_seconds)
-    keys = list(lists)
-    for number in range(shard_count):
-        part = keys[number::shard_count]
-        table = pyarrow.table(
-            {
-                "key": pyarrow.array(part, pyarrow.string()),
-                "list": pyarrow.array([lists[k] for k in part], pyarrow.binary()),
-            }
-        )
-        path = folder / f"part-{number}.parquet"
-        parquet.write_table(table, path)
-        content = path.read_bytes()
-        manifest.shards.add(
-            file=path.name, list_count=len(part), byte_count=len(content), sha256=hashlib.sha256(content).hexdigest()
-        )
-    (folder / "manifest.json").write_text(json_format.MessageToJson(manifest))
-    return folder.parent
 
 
 def _edit(folder: Path, generation: int, /, **changes: Any) -> None:
@@ -182,6 +135,16 @@ async def test_shard_with_another_number_of_lists_is_refused(
     assert await store.list_names() == []
 
 
+async def test_reading_ahead_stops_with_whoever_reads(tmp_path: Path) -> None:
+    folder = write_lists(tmp_path, 1, {f"u{number}": list_of("a") for number in range(40_000)})
+    lists = read_shards(folder / "1", read_manifest(folder, 1))
+    first = [next(lists) for _ in range(3)]
+    assert [key for key, _ in first] == ["u0", "u2", "u4"]
+    assert any("lists-reader" in thread.name for thread in threading.enumerate())
+    lists.close()  # type: ignore[attr-defined]  # a generator
+    assert not any("lists-reader" in thread.name for thread in threading.enumerate())
+
+
 async def test_older_generation_needs_force(tmp_path: Path, store: SqliteOnlineStore, log: SqliteEventLog) -> None:
     folder = write_lists(tmp_path, 5, {"u1": list_of("a")})
     await publish_lists(store, log, _SURFACES, folder)
@@ -262,21 +225,13 @@ async def test_item_called_as_a_user_who_was_erased_keeps_its_list(
     assert found.ranked is not None
 
 
-def _config(tmp_path: Path, data_dir: Path, stores: str = "") -> Path:
-    config = tmp_path / "publish.toml"
-    config.write_text(
-        f'[server]\ndata_dir = "{data_dir}"\n{stores}[surfaces.home]\ntiers = ["PRECOMPUTED", "POPULAR"]\n'
-    )
-    return config
-
-
 def test_health_shows_whether_lists_are_there_and_young_enough(
     tmp_path: Path, start_front: Callable[..., Any], connect: Callable[[str], Any]
 ) -> None:
     front = start_front('[surfaces.home]\ntiers = ["PRECOMPUTED", "POPULAR"]\nmax_list_age_hours = 24\n')
     health = health_pb2_grpc.HealthStub(connect(front.address).channel)
     watch = health.Watch(health_pb2.HealthCheckRequest(service="lists/home"), timeout=30)
-    config = ["--config", str(_config(tmp_path, front.data_dir))]
+    config = ["--config", str(write_config(tmp_path, front.data_dir))]
     now = int(time.time())
     shown = [next(watch).status]
     for generation, age_hours in ((1, 23), (2, 25)):
@@ -289,16 +244,40 @@ def test_health_shows_whether_lists_are_there_and_young_enough(
     assert shown == [response.NOT_SERVING, response.SERVING, response.NOT_SERVING]
     assert whole == response.SERVING
     logged = "".join(front.log)
-    assert "lists/home: missing: no generation is published" in logged
+    assert "WARNING tastemaker_server.list_freshness: lists/home: missing: no generation is published" in logged
     assert "lists/home: fresh: generation 1, 1 lists, computed 23.0 h ago" in logged
     assert "WARNING tastemaker_server.list_freshness: lists/home: old: generation 2, 1 lists" in logged
+
+
+def test_health_and_log_tell_of_popular_lists_too(
+    tmp_path: Path, start_front: Callable[..., Any], connect: Callable[[str], Any]
+) -> None:
+    surface = '[surfaces.home]\ntiers = ["POPULAR"]\npopular_lists = "top"\n'
+    front = start_front(surface)
+    health = health_pb2_grpc.HealthStub(connect(front.address).channel)
+    watch = health.Watch(health_pb2.HealthCheckRequest(service="lists/top"), timeout=30)
+    shown = [next(watch).status]
+    config = tmp_path / "publish.toml"
+    config.write_text(f'[server]\ndata_dir = "{front.data_dir}"\n{surface}')
+    folder = write_lists(
+        tmp_path, 1, {"": list_of("a")}, name="top", key=LIST_KEY_SEGMENT, created_seconds=int(time.time())
+    )
+    assert main(["publish-lists", "--config", str(config), "--lists", str(folder)]) == 0
+    shown.append(next(watch).status)
+    watch.cancel()
+    assert shown == [health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING]
+    with pytest.raises(grpc.RpcError):  # POPULAR reads "top", and nothing "home"
+        health.Check(health_pb2.HealthCheckRequest(service="lists/home"), timeout=5)
+    logged = "".join(front.log)
+    assert "WARNING tastemaker_server.list_freshness: lists/top: missing: no generation is published" in logged
+    assert "INFO tastemaker_server.list_freshness: lists/top: fresh: generation 1, 1 lists" in logged
 
 
 def test_commands_publish_show_and_roll_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    config = ["--config", str(_config(tmp_path, tmp_path / "data"))]
+    config = ["--config", str(write_config(tmp_path, tmp_path / "data"))]
     folder = write_lists(tmp_path, 1, {"u1": list_of("a")})
     publish = ["publish-lists", *config, "--lists", str(folder)]
     assert main(["lists", *config]) == 0
@@ -322,81 +301,6 @@ def test_commands_publish_show_and_roll_back(
     assert "contract_version is 3" in capsys.readouterr().err
     assert main(["publish-lists", *config, "--lists", str(tmp_path / "nowhere")]) == 1
     assert "nowhere has no complete generation" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["sqlite", "redis"])
-def test_front_at_work_never_mixes_generations_and_a_killed_publisher_is_run_again(
-    tmp_path: Path,
-    start_front: Callable[..., Any],
-    connect: Callable[[str], Any],
-    request: pytest.FixtureRequest,
-    backend: str,
-) -> None:
-    stores = ""
-    if backend == "redis":
-        stores = f'[stores]\nonline_store = "{request.getfixturevalue("start_redis")().url}"\n'
-    front = start_front(f'{stores}[surfaces.home]\ntiers = ["PRECOMPUTED", "POPULAR"]\n')
-    wire = connect(front.address)
-    config = _config(tmp_path, front.data_dir, stores)
-    users = [f"u{number}" for number in range(20)]
-    crowd = {f"crowd-{number}": list_of(*[f"i{item}" for item in range(200)]) for number in range(30_000)}
-    publish = [sys.executable, "-m", "tastemaker_server.main", "publish-lists", "--config", str(config), "--lists"]
-
-    def write(generation: int) -> None:
-        own = {user: list_of(*[f"g{generation}-{place}" for place in range(10)]) for user in users}
-        publish[7:] = [str(write_lists(tmp_path, generation, crowd | own))]
-
-    write(1)
-    subprocess.run(publish, check=True, timeout=60, capture_output=True)
-    seen: set[tuple[int, str]] = set()
-    stop = threading.Event()
-    failures: list[BaseException] = []
-
-    def read() -> None:
-        try:
-            while not stop.is_set():
-                for user in users:
-                    response = wire.recommend(user)
-                    (report,) = [one for one in response.tier_reports if one.tier == pb.TIER_PRECOMPUTED]
-                    seen.update((report.list_generation, item.item_id.split("-")[0]) for item in response.items)
-        except BaseException as error:
-            failures.append(error)
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    try:
-        write(2)
-        killed = subprocess.Popen(publish, stderr=subprocess.PIPE, text=True)
-        assert killed.stderr is not None
-        os.set_blocking(killed.stderr.fileno(), True)
-        _wait_until_loading(front.data_dir, backend, stores, killed)
-        killed.kill()
-        killed.wait(10)
-        killed.stderr.close()
-        subprocess.run(publish, check=True, timeout=60, capture_output=True)
-        assert wire.item_ids("u1")[0] == "g2-0"
-        write(3)
-        subprocess.run(publish, check=True, timeout=60, capture_output=True)
-        assert wire.item_ids("u1")[0] == "g3-0"
-    finally:
-        stop.set()
-        reader.join()
-    assert not failures
-    assert seen == {(1, "g1"), (2, "g2"), (3, "g3")}
-
-
-def _wait_until_loading(data_dir: Path, backend: str, stores: str, publisher: Any) -> None:
-    """Returns once some of generation 2 is in the store, or the publisher has ended (on a very fast machine)."""
-    port = stores.rpartition(":")[2].strip('"\n')
-    while publisher.poll() is None:
-        if backend == "sqlite":
-            if any(path.stat().st_size > 100_000 for path in (data_dir / "lists").glob("home-2-*.db")):
-                return
-        else:
-            scan = ["redis-cli", "-p", port, "--scan", "--pattern", "tm:list:home:2:*"]
-            if subprocess.run(scan, capture_output=True, check=True, timeout=30).stdout:
-                return
 
 
 def test_lists_by_item_and_by_segment_answer(

@@ -58,7 +58,14 @@ def bucket_numbers(keys: pa.Array, buckets: int) -> npt.NDArray[np.int64]:
 
 
 def deal(
-    tables: Iterable[pa.Table], *, key: str, buckets: int, folder: Path, source: str, times: str | None = None
+    tables: Iterable[pa.Table],
+    *,
+    key: str,
+    buckets: int,
+    folder: Path,
+    aside: Path,
+    source: str,
+    times: str | None = None,
 ) -> Dealt:
     """Deal a source of rows. Done again, it is written again.
 
@@ -67,6 +74,7 @@ def deal(
         key: The column of type string that decides.
         buckets: How many.
         folder: Of all sources that are read together.
+        aside: Of files that are not whole; see `whole_file`.
         source: The name of this one.
         times: A column of whole numbers whose largest is wanted.
 
@@ -80,7 +88,7 @@ def deal(
         ends = np.cumsum(np.bincount(number, minlength=buckets))  # [buckets]
         (batch,) = table.take(pa.array(order)).combine_chunks().to_batches()
         with (
-            whole_file(folder / f"{source}-{files:05}.arrow", aside=folder.parent / "drafts") as file,
+            whole_file(folder / f"{source}-{files:05}.arrow", aside=aside) as file,
             pa.ipc.new_file(file, batch.schema, options=_OPTIONS) as writer,
         ):
             for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True):
@@ -88,7 +96,7 @@ def deal(
         files, rows = files + 1, rows + len(table)
         newest = max(newest, int(np.max(table.column(times).to_numpy()))) if times else newest
     dealt = Dealt(source, files, rows, newest)
-    write_text(folder / f"{source}.json", json.dumps(vars(dealt)), aside=folder.parent / "drafts")
+    write_text(folder / f"{source}.json", json.dumps(vars(dealt)), aside=aside)
     return dealt
 
 

@@ -7,9 +7,10 @@ the same fingerprint needs to go on: what was dealt and read, and a record of ea
 import contextlib
 import fcntl
 import json
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "only_run",
     "publish",
     "read_manifest",
+    "remove_older",
     "settings_of",
 ]
 
@@ -44,6 +46,8 @@ class Generation:
     """Holds its shards."""
     is_resumed: bool = False
     """Whether another run has begun it."""
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+    """Of the run that writes it now."""
 
     @property
     def number(self) -> int:
@@ -56,9 +60,14 @@ class Generation:
         return self.folder / _WORK
 
     @property
+    def run(self) -> Path:
+        """What belongs to this run alone. Once it is gone the run's workers can finish nothing more; see `claim`."""
+        return self.work / f"run-{self.token}"
+
+    @property
     def drafts(self) -> Path:
         """Files that are not whole."""
-        return self.work / "drafts"
+        return self.run / "drafts"
 
 
 @contextlib.contextmanager
@@ -98,6 +107,9 @@ def newest_whole(folder: Path) -> Path | None:
 def claim(folder: Path, *, fingerprint: str, settings: Mapping[str, Any]) -> tuple[Generation, list[int]]:
     """The generation to write: one that a run of this fingerprint has begun, else a new one.
 
+    Workers may outlive the driver of the run before. Whatever they write gets its name from that run's drafts, and
+    these are taken away here, in one step: from now on nothing of theirs can take the place of this run's files.
+
     Args:
         folder: Of the name.
         fingerprint: Of the run.
@@ -116,9 +128,10 @@ def claim(folder: Path, *, fingerprint: str, settings: Mapping[str, Any]) -> tup
         generation = Generation(folder / str(number), is_resumed=True)
         run = _run_of(generation.folder)
         if run is not None and run["fingerprint"] == fingerprint:
-            shutil.rmtree(generation.drafts, ignore_errors=True)
+            _take_over(generation)
             return generation, [other for other in unfinished if other != number]
     generation = Generation(folder / str(max(numbers, default=0) + 1))
+    _take_over(generation)
     run = {"fingerprint": fingerprint, "settings": dict(settings)}
     write_text(generation.folder / _RUN, json.dumps(run, indent=1) + "\n", aside=generation.drafts)
     return generation, unfinished
@@ -148,6 +161,33 @@ def publish(generation: Generation, manifest: lists_pb2.ListsManifest) -> None:
     shutil.rmtree(generation.work, ignore_errors=True)
 
 
+def remove_older(folder: Path, *, keep: int) -> list[int]:
+    """Remove generations that came before the newest whole ones, finished or not.
+
+    Args:
+        folder: Of the name; no other run may write it.
+        keep: How many whole ones stay. 1 or more.
+
+    Returns:
+        Their numbers.
+
+    Raises:
+        ListsError: One cannot be removed.
+    """
+    whole = [number for number in _numbers(folder) if (folder / str(number) / _MANIFEST).is_file()]
+    removed = [number for number in _numbers(folder) if len(whole) > keep and number < whole[-keep]]
+    for number in removed:
+        try:
+            (folder / str(number) / _MANIFEST).unlink(missing_ok=True)  # first: what is cut off here is not whole
+            shutil.rmtree(folder / str(number))
+        except OSError as error:
+            raise ListsError(
+                f"{folder / str(number)} cannot be removed: {error.strerror or error}. The new generation is whole;"
+                " remove the old one by hand."
+            ) from error
+    return removed
+
+
 def read_manifest(folder: Path) -> lists_pb2.ListsManifest:
     """The manifest of a whole generation.
 
@@ -165,6 +205,21 @@ def read_manifest(folder: Path) -> lists_pb2.ListsManifest:
             f" {CONTRACT_VERSION}. Run without --incremental."
         )
     return manifest
+
+
+def _take_over(generation: Generation) -> None:
+    try:
+        generation.work.mkdir(parents=True, exist_ok=True)
+        for left in generation.work.glob("run-*"):
+            left.rename(left.with_name(f"gone-{secrets.token_hex(4)}"))
+        for gone in generation.work.glob("gone-*"):
+            shutil.rmtree(gone, ignore_errors=True)
+        generation.run.mkdir()
+    except OSError as error:
+        raise ListsError(
+            f"{generation.work} cannot be written: {error.strerror or error}. Free the disk, or make the folder"
+            " writable, and give the same command again."
+        ) from error
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -63,7 +63,7 @@ class Plan:
 
     def questions(self, number: int) -> Path:
         """What a shard's users or items are asked with, as an Arrow file; see `questions`."""
-        return self.generation.work / "questions" / f"{number:05}.arrow"
+        return self.generation.run / "questions" / f"{number:05}.arrow"
 
     def record(self, number: int) -> Path:
         """Written once a shard is finished."""
@@ -71,7 +71,7 @@ class Plan:
 
     def attempts(self, number: int) -> Path:
         """As many bytes as this run has begun the shard."""
-        return self.generation.work / "attempts" / f"{number:05}"
+        return self.generation.run / "attempts" / f"{number:05}"
 
     def shard(self, number: int) -> Path:
         """The shard itself."""

@@ -86,6 +86,8 @@ class Precompute:
     """Rows that the model is asked at once, at most. 1 or more."""
     incremental: bool = False
     """Only users with events that the newest generation does not know of; the others' lists are taken from it."""
+    keep: int = 3
+    """So many whole generations stay in the folder, the new one among them. 1 or more."""
 
     @property
     def folder(self) -> Path:

@@ -97,6 +97,8 @@ def precompute(
             left_out = ", ".join(f"{reason} {count}" for reason, count in sorted(manifest.skipped.items()))
             raise DataError(f"Not one list came of it ({left_out or 'nobody was asked'}). Nothing was published.")
         generations.publish(plan.generation, manifest)
+        if removed := generations.remove_older(request.folder, keep=request.keep):
+            report(f"removed older generations: {', '.join(map(str, removed))}")
     carried = sum(record.carried for record in new)
     computed = sum(record.list_count for record in new) - carried
     return Outcome(plan.generation.folder, manifest, computed, carried, len(kept), seconds)
@@ -187,6 +189,7 @@ def _deal_events(plan: Plan, number: int) -> Dealt:
         key="user_id",
         buckets=plan.shards,
         folder=plan.events,
+        aside=plan.generation.drafts,
         source=_source(number),
         times="event_time_micros",
     )
@@ -194,7 +197,7 @@ def _deal_events(plan: Plan, number: int) -> Dealt:
 
 def _deal_once(plan: Plan, folder: Path, key: str, source: str, tables: Callable[[], Iterator[object]]) -> None:
     if summary_of(folder, source) is None:
-        deal(tables(), key=key, buckets=plan.shards, folder=folder, source=source)
+        deal(tables(), key=key, buckets=plan.shards, folder=folder, aside=plan.generation.drafts, source=source)
 
 
 def _write_departed(plan: Plan, catalogue: Path) -> None:
@@ -225,8 +228,6 @@ def _scored(
     if kept:
         report(f"{len(kept)} of {plan.shards} shards are finished already")
     todo = [number for number in range(plan.shards) if number not in kept]
-    for number in todo:
-        plan.attempts(number).unlink(missing_ok=True)
     shard_report(ShardEvent(plan.request.name, len(kept), plan.shards))
     began, lists = time.perf_counter(), 0
     before, load = functools.partial(write_questions, plan), functools.partial(_load, plan)
@@ -259,7 +260,7 @@ def _load(plan: Plan) -> Callable[[int], ShardRecord]:
 def _score(plan: Plan, score: Callable[[int], ShardRecord], number: int) -> ShardRecord:
     """Score a shard, unless it has killed its worker too often: Ray would begin it again for ever."""
     attempts = plan.attempts(number)
-    attempts.parent.mkdir(parents=True, exist_ok=True)
+    attempts.parent.mkdir(exist_ok=True)
     with attempts.open("a+") as file:
         retries = file.tell()
         if retries >= _MOST_ATTEMPTS:

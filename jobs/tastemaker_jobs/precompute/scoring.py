@@ -19,11 +19,12 @@ from tastemaker.artefacts.v1.state_pb2 import RankedList
 from tastemaker_jobs.errors import ContractError
 from tastemaker_jobs.evaluation.served import loaded_with
 from tastemaker_jobs.precompute.exclusion import Overlaps
+from tastemaker_jobs.precompute.generations import read_manifest
 from tastemaker_jobs.precompute.padding import padded, rounded_up
 from tastemaker_jobs.precompute.plan import Plan
 from tastemaker_jobs.precompute.ranked_lists import RankedLists, Ranker, hashes
 from tastemaker_jobs.precompute.request import Kind
-from tastemaker_jobs.precompute.shards import ShardRecord, ShardWriter, finish_shard, open_shard
+from tastemaker_jobs.precompute.shards import ShardRecord, ShardWriter, check_shard, finish_shard, open_shard
 
 __all__ = ["Scorer"]
 
@@ -45,6 +46,7 @@ class Scorer:
 
         Raises:
             ModelLoadError: The model is corrupt or lacks the signature.
+            ListsError: The parent's manifest cannot be read.
         """
         request = plan.request
         if request.model is None:
@@ -57,6 +59,8 @@ class Scorer:
         self._departed = _lines(plan.departed)
         self._rank = Ranker(self._loaded.signatures[signature], asked, k=request.k, departed=self._departed)
         self._overlaps = Overlaps()
+        carried = read_manifest(plan.parent.folder).shards if plan.parent is not None else []
+        self._carried_sha256 = {shard.file: shard.sha256 for shard in carried}
         # So many more are asked for than a list takes, as some of them may have left the catalogue.
         self._more = min(len(self._departed), max(_LEAST_MORE, request.k // _LEAST_MORE))
 
@@ -68,9 +72,11 @@ class Scorer:
 
         Raises:
             ContractError: The model lists what was excluded, or ids that are no text.
-            ListsError: The disk is full, or the like.
+            ListsError: The disk is full, or the like; or the parent's shard is damaged.
         """
         began, plan, left_out = time.perf_counter(), self._plan, Counter[str]()
+        if plan.parent is not None:
+            check_shard(plan.parent.folder / plan.shard(number).name, self._carried_sha256)
         with pa.memory_map(str(plan.questions(number))) as file, open_shard(plan, number) as writer:
             questions = pa.ipc.open_file(file)
             said = questions.schema.metadata

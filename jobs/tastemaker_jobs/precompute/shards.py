@@ -4,15 +4,17 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import parquet
 
 from tastemaker_jobs.data.ratings import sha256_of
+from tastemaker_jobs.errors import ListsError
 from tastemaker_jobs.precompute.plan import Plan
 from tastemaker_jobs.precompute.whole_files import whole_file, write_text
 
-__all__ = ["SHARD_SCHEMA", "ShardRecord", "ShardWriter", "finish_shard", "open_shard", "read_record"]
+__all__ = ["SHARD_SCHEMA", "ShardRecord", "ShardWriter", "check_shard", "finish_shard", "open_shard", "read_record"]
 
 SHARD_SCHEMA = pa.schema({"key": pa.string(), "list": pa.binary()})
 """Of a shard."""
@@ -110,3 +112,24 @@ def read_record(plan: Plan, number: int) -> ShardRecord | None:
         return record if plan.shard(number).stat().st_size == record.byte_count else None
     except FileNotFoundError:
         return None
+
+
+def check_shard(path: Path, sha256: Mapping[str, str]) -> None:
+    """See that a shard of a whole generation is what its manifest says.
+
+    Args:
+        path: Of the shard.
+        sha256: What the manifest says, by file name.
+
+    Raises:
+        ListsError: It is not, or cannot be read.
+    """
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror or error}"
+    else:
+        if found == sha256.get(path.name, "").lower():
+            return
+        problem = "is not what its manifest says (its SHA-256 is another): it was damaged or replaced"
+    raise ListsError(f"{path} {problem}. No list is taken over from it: run without --incremental.")

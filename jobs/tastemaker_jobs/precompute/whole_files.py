@@ -19,14 +19,15 @@ def whole_file(path: Path, *, aside: Path) -> Iterator[BinaryIO]:
 
     Args:
         path: Its name then. One that is there already is replaced.
-        aside: A folder on the same file system, in which it lies meanwhile; made if it is missing.
+        aside: A folder on the same file system, in which it lies meanwhile; made if it is missing, but not the folder
+            that it lies in: a run whose folder has been taken away writes nothing more.
 
     Raises:
         ListsError: The disk is full, or the like. Nothing is left then.
     """
     draft = aside / f"{path.name}.{secrets.token_hex(4)}"
     try:
-        aside.mkdir(parents=True, exist_ok=True)
+        aside.mkdir(exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft.open("wb") as file:
             yield file

@@ -65,6 +65,23 @@ class EventLog(Protocol):
         """
         ...
 
+    async def append_received(self, events: Sequence[tuple[FeedbackEvent, int]]) -> list[Appended]:
+        """Appends many events that were received elsewhere before, in the way that is fastest for many.
+
+        Where it fails, those before some event may be stored and those from it on are not; the same call again adds
+        what is missing.
+
+        Args:
+            events: Any number, each with the time at which it was received, microseconds since 1970-01-01 UTC.
+
+        Returns:
+            See `append`.
+
+        Raises:
+            EventIdReusedError: See `append`; the events before may be stored.
+        """
+        ...
+
     async def read(self, after: int, limit: int) -> list[LoggedEvent]:
         """Returns up to `limit` events with positions above `after`, in order; empty at the end of the log."""
         ...

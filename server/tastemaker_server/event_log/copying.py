@@ -1,11 +1,9 @@
 """Copies one event log into another: the order and the times of receipt are kept; what is there already is left."""
 
-import asyncio
-import itertools
 from dataclasses import dataclass
 
 from tastemaker_server.errors import CommandError, EventIdReusedError
-from tastemaker_server.event_log import Appended, EventLog, LoggedEvent
+from tastemaker_server.event_log import EventLog
 
 __all__ = ["Copied", "copy_events"]
 
@@ -34,19 +32,10 @@ async def copy_events(source: EventLog, target: EventLog) -> Copied:
     new = duplicates = last = 0
     while page := await source.read(last, _PAGE_EVENTS):
         try:
-            appended = await _append(target, page)
+            appended = await target.append_received([(logged.event, logged.received_time_micros) for logged in page])
         except EventIdReusedError as error:
             raise CommandError(f"the two logs disagree after position {last}: {error}; copy to an empty log") from error
         new += sum(entry.is_new for entry in appended)
         duplicates += sum(not entry.is_new for entry in appended)
         last = page[-1].position
     return Copied(new=new, duplicates=duplicates, last_position=last)
-
-
-async def _append(target: EventLog, page: list[LoggedEvent]) -> list[Appended]:
-    """Appends at once what was received at once; the calls are queued in their order and share commits."""
-    calls = [
-        target.append([logged.event for logged in group], received)
-        for received, group in itertools.groupby(page, key=lambda logged: logged.received_time_micros)
-    ]
-    return [entry for appended in await asyncio.gather(*calls) for entry in appended]

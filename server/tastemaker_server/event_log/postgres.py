@@ -7,6 +7,7 @@ This file owns the threads and the reading; `postgres_appending` stores, `postgr
 import asyncio
 import contextlib
 import datetime
+import itertools
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,10 +16,15 @@ from typing import Any, TypeVar
 import psycopg
 
 from tastemaker.v1.feedback_service_pb2 import FeedbackEvent
-from tastemaker_server.errors import SettingsError, StoreUnavailableError
+from tastemaker_server.errors import EventIdReusedError, SettingsError, StoreUnavailableError
 from tastemaker_server.event_log import Appended, LoggedEvent
 from tastemaker_server.event_log.erasures import erasure_digest
-from tastemaker_server.event_log.postgres_appending import AppendCall, PostgresAppender
+from tastemaker_server.event_log.postgres_appending import (
+    MAX_EVENTS_PER_COMMIT,
+    AppendCall,
+    PostgresAppender,
+    day_of,
+)
 from tastemaker_server.event_log.postgres_schema import NewerSchemaError, make_schema
 from tastemaker_server.event_log.postgres_session import PostgresAddress, PostgresSession, explain_start_error
 from tastemaker_server.group_commit import GroupCommit
@@ -89,7 +95,22 @@ class PostgresEventLog:
 
     async def append(self, events: Sequence[FeedbackEvent], received_time_micros: int) -> list[Appended]:
         """See `EventLog.append`."""
-        call = AppendCall(events=list(events), received_time_micros=received_time_micros)
+        return await self._append([(event, received_time_micros) for event in events])
+
+    async def append_received(self, events: Sequence[tuple[FeedbackEvent, int]]) -> list[Appended]:
+        """See `EventLog.append_received`. What one commit stores has one day."""
+        appended: list[Appended] = []
+        for _, of_day in itertools.groupby(events, key=lambda pair: day_of(pair[1])):
+            while part := list(itertools.islice(of_day, MAX_EVENTS_PER_COMMIT)):
+                try:
+                    appended += await self._append(part)
+                except EventIdReusedError as error:
+                    start = len(appended)
+                    raise EventIdReusedError({start + index: id_ for index, id_ in error.event_ids.items()}) from error
+        return appended
+
+    async def _append(self, events: Sequence[tuple[FeedbackEvent, int]]) -> list[Appended]:
+        call = AppendCall([event for event, _ in events], [received for _, received in events])
         appended: list[Appended] = await _in_time(self._writer.submit(call))
         return appended
 

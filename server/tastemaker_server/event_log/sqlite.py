@@ -50,12 +50,16 @@ class SqliteEventLog:
 
     async def append(self, events: Sequence[FeedbackEvent], received_time_micros: int) -> list[Appended]:
         """See `EventLog.append`."""
-        payloads = [event.SerializeToString(deterministic=True) for event in events]
+        return await self.append_received([(event, received_time_micros) for event in events])
+
+    async def append_received(self, events: Sequence[tuple[FeedbackEvent, int]]) -> list[Appended]:
+        """See `EventLog.append_received`. All are stored, or none."""
+        rows = [(event, received, event.SerializeToString(deterministic=True)) for event, received in events]
 
         def insert(connection: sqlite3.Connection) -> list[Appended]:
             appended: list[Appended] = []
             reused: dict[int, str] = {}
-            for index, (event, payload) in enumerate(zip(events, payloads, strict=True)):
+            for index, (event, received_time_micros, payload) in enumerate(rows):
                 cursor = connection.execute(
                     "INSERT INTO events (event_id, user_id, received_time_micros, payload) VALUES (?, ?, ?, ?) "
                     "ON CONFLICT (event_id) DO NOTHING",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -31,6 +32,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from tastemaker_server.errors import SettingsError, StoreUnavailableError
 from tastemaker_server.online_store.redis_direct import RedisDirect
+from tastemaker_server.online_store.redis_packing import PackingConnection, PackingSSLConnection
 from tastemaker_server.store_urls import mask_passwords
 
 __all__ = ["Command", "RedisConnection"]
@@ -86,6 +88,9 @@ class RedisConnection:
                 self._client: Any = RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
             else:
                 self._client = Redis.from_url(url, socket_timeout=None, **options)
+                pool = self._client.connection_pool
+                is_tls = issubclass(pool.connection_class, SSLConnection)
+                pool.connection_class = PackingSSLConnection if is_tls else PackingConnection
                 self.direct = RedisDirect(
                     self._client.connection_pool.make_connection,
                     timeout_seconds=timeout_seconds,
@@ -225,6 +230,8 @@ class RedisConnection:
         hint = next((hint for kind, hint in _HINTS if isinstance(root, kind)), "")
         if not hint:
             hint = _hint_from_text(text)
+        if not hint and isinstance(root, RedisConnectionError | OSError):
+            hint = "it cannot be reached: start it, or mend host and port in the URL"
         return StoreUnavailableError(
             _STORE, f"stores.online_store {self._shown_url}: {hint + ' ' if hint else ''}({mask_passwords(text)})"
         )

@@ -9,7 +9,8 @@ import contextlib
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -39,8 +40,9 @@ _SELECT_STATE_AND_FILE = """
 SELECT (SELECT state FROM users WHERE user_id = ?), file, info
 FROM (SELECT 1) LEFT JOIN list_files ON name = ? AND role = ?
 """
-_PAGE_BYTES = 16_384  # several lists of some kilobytes to a page, without overflow pages
+_PAGE_BYTES = 32_768  # ten lists of some kilobytes to a page; larger ones cost readers more than they save
 _LISTS_PER_INSERT = 2000
+_INSERTS_PER_SYNC = 10
 _BUSY_TIMEOUT_SECONDS = 5.0
 
 
@@ -289,23 +291,53 @@ def _fill(path: Path, lists: Iterable[tuple[str, bytes]]) -> int:
             connection.execute("PRAGMA journal_mode = OFF")  # nobody reads it before it is whole
             connection.execute("PRAGMA synchronous = OFF")
             connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-            # A table with row ids: lists are written one after the other, whatever the order of their keys.
-            connection.execute("CREATE TABLE lists (key TEXT PRIMARY KEY, list BLOB NOT NULL) STRICT")
+            # A table with row ids: lists are written one after the other, whatever the order of their keys. The index
+            # comes last: it is sorted once then, where keys in no order would each look for their page.
+            connection.execute("CREATE TABLE lists (key TEXT NOT NULL, list BLOB NOT NULL) STRICT")
             connection.execute("BEGIN")
-            while chunk := list(islice(rows, _LISTS_PER_INSERT)):
-                connection.executemany("INSERT OR REPLACE INTO lists VALUES (?, ?)", chunk)
-                count += len(chunk)
+            with _synced_meanwhile(path) as written:
+                while chunk := list(islice(rows, _LISTS_PER_INSERT)):
+                    connection.executemany("INSERT INTO lists VALUES (?, ?)", chunk)
+                    count += len(chunk)
+                    written()
+            connection.execute("CREATE INDEX lists_by_key ON lists (key)")
+            if connection.execute("SELECT EXISTS (SELECT 1 FROM lists GROUP BY key HAVING count(*) > 1)").fetchone()[0]:
+                connection.execute("DELETE FROM lists WHERE rowid NOT IN (SELECT max(rowid) FROM lists GROUP BY key)")
             connection.execute("COMMIT")
             connection.execute("PRAGMA locking_mode = NORMAL")
             connection.execute("PRAGMA journal_mode = WAL")  # from here on, an erasure does not hold up readers
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(path)
     except (sqlite3.Error, OSError) as error:
         raise StoreUnavailableError(_STORE, f"{path}: {error}") from error
     return count
+
+
+@contextlib.contextmanager
+def _synced_meanwhile(path: Path) -> Iterator[Callable[[], None]]:
+    """Yields what to call after some lists were written: they go to the disk while the next ones are made ready.
+
+    All of them at the end would take a tenth of the whole time, in which nothing else could be done.
+    """
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="lists-sync") as executor:
+        under_way = executor.submit(_sync, path)
+        calls = 0
+
+        def written() -> None:
+            nonlocal under_way, calls
+            calls += 1
+            if calls % _INSERTS_PER_SYNC == 0 and under_way.done():
+                under_way.result()
+                under_way = executor.submit(_sync, path)
+
+        yield written
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _delete(path: Path, keys: Sequence[str]) -> None:

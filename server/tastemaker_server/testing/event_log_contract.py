@@ -6,7 +6,7 @@ import pytest
 
 from tastemaker.v1 import feedback_service_pb2 as pb
 from tastemaker_server.errors import EventIdReusedError
-from tastemaker_server.event_log import EventLog
+from tastemaker_server.event_log import Appended, EventLog
 from tastemaker_server.event_log.erasures import erasure_digest
 from tastemaker_server.testing.events import make_event
 
@@ -128,6 +128,43 @@ class EventLogContract:
         assert [logged.event.event_id for logged in await event_log.read(read[1].position, 2)] == ["2", "3"]
         (again,) = await event_log.append([make_event("1")], _NOW + 300 * _HOUR)
         assert (again.position, again.is_new) == (read[1].position, False)
+
+    async def test_bulk_keeps_order_and_times_and_goes_on_where_it_was_cut_off(self, event_log: EventLog) -> None:
+        days = [0, 0, 1, 1, 0, 3]  # received out of order, too
+        events = [
+            (make_event(f"e{number}", user_id=f"u{number % 7}"), _NOW + days[number // 1500] * 24 * _HOUR)
+            for number in range(9000)
+        ]
+        begun = await event_log.append_received(events[:4000])
+        assert [entry.is_new for entry in begun] == [True] * 4000
+        appended = await event_log.append_received(events)
+        assert [entry.is_new for entry in appended] == [False] * 4000 + [True] * 5000
+        assert appended[:4000] == [Appended(entry.position, is_new=False) for entry in begun]
+        read = await event_log.read(0, 10_000)
+        assert [(logged.event, logged.received_time_micros) for logged in read] == events
+        assert [logged.position for logged in read] == [entry.position for entry in appended]
+        assert not any(entry.is_new for entry in await event_log.append_received(events))
+        assert await event_log.append_received([]) == []
+        (after,) = await event_log.append([make_event("after")], _NOW)
+        assert after.position > read[-1].position
+
+    async def test_bulk_stores_what_comes_twice_in_it_once(self, event_log: EventLog) -> None:
+        first = [(make_event(f"e{number}"), _NOW + number) for number in range(2000)]
+        appended = await event_log.append_received([*first, *first[500:], (make_event("last"), _NOW)])
+        assert [entry.is_new for entry in appended] == [True] * 2000 + [False] * 1500 + [True]
+        assert [entry.position for entry in appended[2000:3500]] == [entry.position for entry in appended[500:2000]]
+        assert len(await event_log.read(0, 10_000)) == 2001
+
+    async def test_bulk_with_a_reused_id_names_it_and_keeps_the_order(self, event_log: EventLog) -> None:
+        await event_log.append([make_event("a", item_id="i1")], _NOW)
+        events = [(make_event(f"e{number}"), _NOW) for number in range(12_000)]
+        events[11_000] = (make_event("a", item_id="i2"), _NOW)
+        with pytest.raises(EventIdReusedError) as raised:
+            await event_log.append_received(events)
+        assert [violation.field for violation in raised.value.violations] == ["events[11000].event_id"]
+        stored = [logged.event.event_id for logged in await event_log.read(0, 20_000)]
+        assert stored == ["a", *(f"e{number}" for number in range(len(stored) - 1))]
+        assert len(stored) <= 11_001
 
     async def test_empty_append_stores_nothing(self, event_log: EventLog) -> None:
         assert await event_log.append([], _NOW) == []
