@@ -12,6 +12,7 @@ __all__ = [
     "log_format",
     "log_level",
     "mlflow_uri",
+    "of_worker",
     "quiet_libraries",
     "ray_address",
 ]
@@ -56,7 +57,7 @@ def quiet_libraries() -> None:
     """Keep TensorFlow's and Ray's start-up chatter from a user's terminal; what the user has set already, stays."""
     quiet = {
         "TF_CPP_MIN_LOG_LEVEL": "2",  # warnings about CPU features; errors still show
-        "TF_ENABLE_ONEDNN_OPTS": "0",  # else a notice, and sums that differ between machines
+        "TF_ENABLE_ONEDNN_OPTS": "0",  # else a notice, and sums that differ between machines; see `of_worker`
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",  # else Ray Tune draws tables on stdout, whatever its verbosity
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning at every worker
@@ -79,3 +80,15 @@ def limit_threads(cores: int) -> None:
     """
     os.environ["TF_NUM_INTEROP_THREADS"] = str(cores)
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(max(1, cores // 2))
+
+
+def of_worker(*, cores: int, mixed_precision: bool) -> dict[str, str]:
+    """What a process is to start with that trains a model together with others.
+
+    Args:
+        cores: 1 or more.
+        mixed_precision: On a CPU, oneDNN is what multiplies in bfloat16, whatever `quiet_libraries` or the user's own
+            environment say.
+    """
+    threads = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}
+    return threads | ({"TF_ENABLE_ONEDNN_OPTS": "1"} if mixed_precision else {})

@@ -22,6 +22,7 @@ from ray.exceptions import RayError as UpstreamError
 from ray.train.tensorflow import TensorflowTrainer
 from ray.util.queue import Empty, Queue
 
+from tastemaker_jobs import environment
 from tastemaker_jobs.cluster_size import Asked, check_fits
 from tastemaker_jobs.errors import CheckpointError, TastemakerJobsError, TooFewRatingsError, WorkerLostError
 from tastemaker_jobs.evaluation.cross_validation import Fold, FoldRequest
@@ -113,7 +114,9 @@ def fit_on_workers(
                 storage_filesystem=storage,
                 failure_config=ray.train.FailureConfig(max_failures=workers.retries),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="rank"),
-                worker_runtime_env={"env_vars": _threads(workers.cores)},
+                worker_runtime_env={
+                    "env_vars": environment.of_worker(cores=workers.cores, mixed_precision=workers.mixed_precision)
+                },
             ),
         )
         try:
@@ -172,10 +175,6 @@ def _events(report: Report, failed: list[TastemakerJobsError]) -> Iterator[Queue
         ended.set()
         thread.join()
         events.shutdown()
-
-
-def _threads(cores: int) -> dict[str, str]:
-    return {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}
 
 
 def _lost(error: Exception, workers: Workers) -> WorkerLostError:

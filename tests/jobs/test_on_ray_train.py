@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pyarrow as pa
@@ -101,6 +102,15 @@ def test_two_workers_train_an_image_classifier(tmp_path, capsys):
     assert (figure.name, figure.value) == ("accuracy", 1.0)
     shards = sorted((tmp_path / "runs" / "r-image_cnn" / "shards").iterdir())
     assert [pq.read_metadata(path).num_rows for path in shards] == [27, 27], "a tenth is held out"
+
+
+def test_mixed_precision_reaches_the_workers_who_say_what_it_does(folder, tmp_path, capsys):
+    argv = ["train", "autoencoder", "--ratings", f"{folder}/ratings.csv", "--models-dir", f"{tmp_path}/models"]
+    argv += ["--workers", "1", "--storage", f"{tmp_path}/runs", "--epochs", "1", "--mixed-precision"]
+    assert main(argv) == 0, capsys.readouterr().err
+    cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    short, whole = "multiplying in 16 bits", "this processor multiplies in 32 bits, --mixed-precision or not"
+    assert f"autoencoder: {short if 'avx512f' in cpu.split() else whole}" in capsys.readouterr().err
 
 
 def test_folds_are_trained_by_workers_and_keep_their_checkpoints_apart_in_a_bucket(folder, s3_bucket, tmp_path, capsys):
