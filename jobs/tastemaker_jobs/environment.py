@@ -8,6 +8,7 @@ import platformdirs
 __all__ = [
     "cache_root",
     "data_dir",
+    "keep_searches",
     "limit_threads",
     "log_format",
     "log_level",
@@ -67,6 +68,16 @@ def quiet_libraries() -> None:
         quiet["CUDA_VISIBLE_DEVICES"] = "-1"
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
+
+
+def keep_searches() -> None:
+    """Have Ray Tune, which must not run yet, note each second how far a search is, and leave Ctrl-C to this process.
+
+    By itself it does so every ten seconds at best, so that what ended meanwhile would be run again; and at Ctrl-C it
+    would end as if the search had come to its end.
+    """
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 
 def limit_threads(cores: int) -> None:
