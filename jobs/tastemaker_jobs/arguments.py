@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tastemaker_jobs.evaluation.protocol import PROTOCOLS
-from tastemaker_jobs.models import MODEL_NAMES, RECOMMENDERS
+from tastemaker_jobs.models import IMAGE_CLASSIFIERS, MODEL_NAMES, RECOMMENDERS
 from tastemaker_jobs.precompute_arguments import add_precompute, check_precompute
 
 __all__ = ["check_combination", "parser"]
@@ -170,6 +170,8 @@ def check_combination(parser: argparse.ArgumentParser, arguments: dict[str, Any]
         parser.error("--valid and --fold-in go with --train and --test")
     if command in ("crossval", "tune") and len(models) != 1:
         parser.error(f"{command}: one model at a time")
+    if command == "tune" and models[0] in IMAGE_CLASSIFIERS:
+        parser.error(f"tune: {models[0]} is not tuned; those that are: {', '.join(RECOMMENDERS)}")
 
 
 def _workers(command: argparse.ArgumentParser) -> None:

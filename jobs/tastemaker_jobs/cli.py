@@ -175,8 +175,10 @@ def _workers(arguments: dict[str, Any]) -> Any:
 
     names = ("storage", "gpu", "cores", "checkpoint_every", "mixed_precision", "xla")
     run_id = arguments["run_id"] or time.strftime("%Y%m%d-%H%M%S")
-    count = arguments["workers"] * arguments["gpus_per_worker"]  # a process has one GPU
-    return Workers(count, run_id=run_id, **{name: arguments[name] for name in names})
+    each = arguments["gpus_per_worker"]  # a process has one GPU
+    return Workers(
+        arguments["workers"] * each, run_id=run_id, processes_each=each, **{name: arguments[name] for name in names}
+    )
 
 
 def _files(arguments: dict[str, Any]) -> Any:

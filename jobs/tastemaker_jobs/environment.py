@@ -8,10 +8,12 @@ import platformdirs
 __all__ = [
     "cache_root",
     "data_dir",
+    "keep_searches",
     "limit_threads",
     "log_format",
     "log_level",
     "mlflow_uri",
+    "of_worker",
     "quiet_libraries",
     "ray_address",
 ]
@@ -56,7 +58,7 @@ def quiet_libraries() -> None:
     """Keep TensorFlow's and Ray's start-up chatter from a user's terminal; what the user has set already, stays."""
     quiet = {
         "TF_CPP_MIN_LOG_LEVEL": "2",  # warnings about CPU features; errors still show
-        "TF_ENABLE_ONEDNN_OPTS": "0",  # else a notice, and sums that differ between machines
+        "TF_ENABLE_ONEDNN_OPTS": "0",  # else a notice, and sums that differ between machines; see `of_worker`
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AIR_NEW_OUTPUT": "0",  # else Ray Tune draws tables on stdout, whatever its verbosity
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else a FutureWarning at every worker
@@ -66,6 +68,16 @@ def quiet_libraries() -> None:
         quiet["CUDA_VISIBLE_DEVICES"] = "-1"
     for name, value in quiet.items():
         os.environ.setdefault(name, value)
+
+
+def keep_searches() -> None:
+    """Have Ray Tune, which must not run yet, note each second how far a search is, and leave Ctrl-C to this process.
+
+    By itself it does so every ten seconds at best, so that what ended meanwhile would be run again; and at Ctrl-C it
+    would end as if the search had come to its end.
+    """
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 
 def limit_threads(cores: int) -> None:
@@ -79,3 +91,15 @@ def limit_threads(cores: int) -> None:
     """
     os.environ["TF_NUM_INTEROP_THREADS"] = str(cores)
     os.environ["TF_NUM_INTRAOP_THREADS"] = str(max(1, cores // 2))
+
+
+def of_worker(*, cores: int, mixed_precision: bool) -> dict[str, str]:
+    """What a process is to start with that trains a model together with others.
+
+    Args:
+        cores: 1 or more.
+        mixed_precision: On a CPU, oneDNN is what multiplies in bfloat16, whatever `quiet_libraries` or the user's own
+            environment say.
+    """
+    threads = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}
+    return threads | ({"TF_ENABLE_ONEDNN_OPTS": "1"} if mixed_precision else {})

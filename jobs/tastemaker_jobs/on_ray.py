@@ -15,8 +15,9 @@ from ray.exceptions import RayTaskError
 from ray.util.queue import Queue
 
 from tastemaker_jobs import environment
+from tastemaker_jobs.cluster_size import Asked, groups_that_fit
 from tastemaker_jobs.errors import TastemakerJobsError, WorkerLostError
-from tastemaker_jobs.ray_cluster import all_cores, connected, cores_of_a_node, room_for
+from tastemaker_jobs.ray_cluster import all_cores, connected, cores_of_a_node, nodes
 from tastemaker_jobs.training.progress import EpochEvent, Report, StageEvent
 from tastemaker_jobs.training.request import TrainingRequest, TrainingResult, Workers
 
@@ -82,7 +83,7 @@ def map_on_ray(
     with connected(address, spare_cores=1 if workers else 0):
         events = Queue(actor_options={"num_cpus": 0})
         share = share_of_cores(len(arguments), of_a_node=cores_of_a_node(), of_all=all_cores())
-        at_once = room_for(workers.count, cores=workers.cores, gpus=int(workers.gpu)) if workers else len(arguments)
+        at_once = groups_that_fit(Asked.by(workers), nodes()) if workers else len(arguments)
         task = ray.remote(num_cpus=0 if workers else share, max_retries=retries)(_run)
         try:
             answers: list[ray.ObjectRef] = []

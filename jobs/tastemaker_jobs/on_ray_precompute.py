@@ -14,8 +14,9 @@ import ray.data
 from ray.exceptions import RayError as UpstreamError
 from ray.exceptions import RayTaskError
 
+from tastemaker_jobs.cluster_size import Asked, check_fits
 from tastemaker_jobs.errors import TastemakerJobsError, WorkerLostError
-from tastemaker_jobs.ray_cluster import check_fits
+from tastemaker_jobs.ray_cluster import nodes
 
 __all__ = ["OnRay", "workers_that_fit"]
 
@@ -36,7 +37,7 @@ class OnRay:
         Raises:
             ClusterTooSmallError: It has not.
         """
-        check_fits(workers, cores=1, gpus=int(gpu))
+        check_fits(Asked(workers, gpu=gpu), nodes())
         self._workers, self._gpu = workers, gpu
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it says that it shows no bars
         ray.data.DataContext.get_current().enable_progress_bars = False

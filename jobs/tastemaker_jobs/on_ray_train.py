@@ -22,10 +22,12 @@ from ray.exceptions import RayError as UpstreamError
 from ray.train.tensorflow import TensorflowTrainer
 from ray.util.queue import Empty, Queue
 
+from tastemaker_jobs import environment
+from tastemaker_jobs.cluster_size import Asked, check_fits
 from tastemaker_jobs.errors import CheckpointError, TastemakerJobsError, TooFewRatingsError, WorkerLostError
 from tastemaker_jobs.evaluation.cross_validation import Fold, FoldRequest
 from tastemaker_jobs.models.recommender import Judge
-from tastemaker_jobs.ray_cluster import check_fits
+from tastemaker_jobs.ray_cluster import nodes
 from tastemaker_jobs.run_storage import check_storage, claim, tidy
 from tastemaker_jobs.shards import Shareable, fingerprint, write_shards
 from tastemaker_jobs.train_worker import WEIGHTS, arrays, train_as_worker
@@ -61,15 +63,15 @@ def fit_on_workers(
     name = model.name_in_registry
     if len(data) < workers.count:
         raise TooFewRatingsError(
-            f"{name}: {len(data)} {data.unit} cannot be shared by {workers.count} workers. Ask for fewer --workers."
+            f"{name}: {len(data)} {data.unit} cannot be shared by {workers.as_asked}. Ask for fewer --workers."
         )
     storage, root = check_storage(workers.storage)
     run = f"{workers.run_id}-{name}"
     folder = f"{root}/{run}"
     question = f"{name} {model.config!r} {seed} {workers.count}"
     claim(storage, folder, fingerprint(question, data))
-    check_fits(workers.count, cores=workers.cores, gpus=int(workers.gpu))
-    report(StageEvent(name, f"sharing {data.unit} among {workers.count} workers"))
+    check_fits(Asked.by(workers), nodes())
+    report(StageEvent(name, f"sharing {data.unit} among {workers.as_asked}"))
     try:
         shards = write_shards(data, workers.count, storage, f"{folder}/shards")
     except OSError as error:
@@ -112,7 +114,9 @@ def fit_on_workers(
                 storage_filesystem=storage,
                 failure_config=ray.train.FailureConfig(max_failures=workers.retries),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1, checkpoint_score_attribute="rank"),
-                worker_runtime_env={"env_vars": _threads(workers.cores)},
+                worker_runtime_env={
+                    "env_vars": environment.of_worker(cores=workers.cores, mixed_precision=workers.mixed_precision)
+                },
             ),
         )
         try:
@@ -171,10 +175,6 @@ def _events(report: Report, failed: list[TastemakerJobsError]) -> Iterator[Queue
         ended.set()
         thread.join()
         events.shutdown()
-
-
-def _threads(cores: int) -> dict[str, str]:
-    return {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}
 
 
 def _lost(error: Exception, workers: Workers) -> WorkerLostError:

@@ -5,14 +5,14 @@ import logging
 import os
 import socket
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
 
-from tastemaker_jobs.errors import ClusterTooSmallError, RayStartError
+from tastemaker_jobs.errors import RayStartError
 
-__all__ = ["all_cores", "check_fits", "connected", "cores_of_a_node", "room_for"]
+__all__ = ["all_cores", "connected", "cores_of_a_node", "nodes"]
 
 _KNOCK_SECONDS = 5.0
 _STARTS = 3
@@ -46,56 +46,18 @@ def connected(address: str | None, *, spare_cores: int = 0) -> Iterator[None]:
 
 def all_cores() -> int:
     """Of all nodes together. 1 or more."""
-    return max(1, sum(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]))
+    return max(1, sum(int(node.get("CPU", 0)) for node in nodes()))
 
 
 def cores_of_a_node() -> int:
     """Of the smallest node that computes, so that a task of that many fits on any of them. 1 or more."""
-    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    cores = [int(node.get("CPU", 0)) for node in nodes()]
     return min((count for count in cores if count), default=1)
 
 
-def room_for(workers: int, *, cores: int, gpus: int) -> int:
-    """For how many groups of workers, each with a core to read its data, the cluster has room. 1 or more.
-
-    Args:
-        workers: How many in a group.
-        cores: Of each.
-        gpus: Of each.
-
-    Raises:
-        ClusterTooSmallError: There is not even room for one.
-    """
-    check_fits(workers, cores=cores, gpus=gpus)
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    all_cores, all_gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
-    by_cores = all_cores // (workers * cores + 1)
-    return max(1, min(by_cores, all_gpus // (workers * gpus)) if gpus else by_cores)
-
-
-def check_fits(workers: int, *, cores: int, gpus: int) -> None:
-    """See that the cluster has room for all workers, and a core to read their data: else Ray would wait for ever.
-
-    Args:
-        workers: How many.
-        cores: Of each.
-        gpus: Of each.
-
-    Raises:
-        ClusterTooSmallError: It has not.
-    """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    room = sum(
-        min(int(node.get("CPU", 0)) // cores, int(node.get("GPU", 0)) // gpus if gpus else workers) for node in nodes
-    )
-    all_cores, all_gpus = (int(sum(node.get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
-    if room < workers or all_cores < workers * cores + 1:
-        of_each = f"{cores} cores" if cores > 1 else "one core"
-        asked = f"{workers} workers of {of_each}{' and a GPU' if gpus else ''} each, and one core to read their data"
-        raise ClusterTooSmallError(
-            f"asked for {asked}; the cluster has {all_cores} cores and {all_gpus} GPUs on {len(nodes)} nodes. Ask for"
-            " fewer --workers, or add nodes."
-        )
+def nodes() -> list[Mapping[str, float]]:
+    """What each node that is alive has: CPU, GPU and so on."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _start(cores: int) -> None:

@@ -27,7 +27,7 @@ def train_as_worker(given: dict[str, Any]) -> None:
         given: Of the driver: `shared`, a reference to what all workers get, and `events`, a queue for what they tell.
     """
     shared = ray.get(given["shared"])
-    from tastemaker_jobs.training.speed import set_speed
+    from tastemaker_jobs.training.speed import multiplies_in_16_bits, set_speed
     from tastemaker_jobs.training.workers import Progress, Together, descend_together
 
     scale_loss = set_speed(mixed_precision=shared["mixed_precision"], xla=shared["xla"])
@@ -83,6 +83,12 @@ def train_as_worker(given: dict[str, Any]) -> None:
         if number == 0:
             given["events"].put(event)
 
+    if shared["mixed_precision"]:
+        is_short = multiplies_in_16_bits()
+        said = (
+            "multiplying in 16 bits" if is_short else "this processor multiplies in 32 bits, --mixed-precision or not"
+        )
+        tell(StageEvent(model.name_in_registry, said))
     try:
         descend_together(
             model,

@@ -7,15 +7,19 @@ Only wraps `learn_split`, which knows nothing of Ray.
 import logging
 import warnings
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import optuna
 from ray import tune
+from ray.exceptions import RayError as UpstreamError
+from ray.tune.error import TuneError
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from tastemaker_jobs import environment
 from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.errors import TuningError
 from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform
@@ -26,6 +30,7 @@ __all__ = ["TuningRequest", "Winner", "search"]
 
 _METRIC = "valid_ndcg"
 _GRACE_EPOCHS = 2
+_LISTENER: ContextVar[Report] = ContextVar("listener")  # of this process: a search that goes on has another one
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Winner:
     epochs: int
     """At which epoch."""
     trials: int
-    """How many were run, in all."""
+    """How many ended well, in all."""
 
 
 def search(request: TuningRequest, space: Mapping[str, Domain], *, address: str | None, report: Report) -> Winner:
@@ -71,28 +76,38 @@ def search(request: TuningRequest, space: Mapping[str, Domain], *, address: str 
 
     Raises:
         RayStartError: Ray did not start.
-        TuningError: No trial ended well; says why the last one did not.
+        TuningError: No trial ended well, says why the last one did not; or Ray did not go on with the search.
     """
+    environment.keep_searches()
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with connected(address), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray Tune announces its own future at every call
-        tuner = _tuner(request, space, report)
-        results = tuner.fit()
+        listener = _LISTENER.set(report)
+        try:
+            results = _tuner(request, space).fit()
+        except (TuneError, UpstreamError, OSError, RuntimeError, ValueError) as error:
+            last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            raise TuningError(
+                f"{request.model}: Ray did not go on with the search in {request.folder}: {last[:300]}\nThe same"
+                " command goes on with it; finished trials are kept."
+            ) from error
+        finally:
+            _LISTENER.reset(listener)
     good = [result for result in results if result.metrics and _METRIC in result.metrics]
     if not good:
         errors = [str(error) for error in results.errors]
         raise TuningError(f"{request.model}: no trial ended well. The last one: {errors[-1] if errors else 'no error'}")
     best = max(good, key=lambda result: float(result.metrics["best_ndcg"]))
     settings = {**request.settings, **{name: best.config[name] for name in space}}
-    return Winner(settings, float(best.metrics["best_ndcg"]), int(best.metrics["best_epoch"]), len(results))
+    return Winner(settings, float(best.metrics["best_ndcg"]), int(best.metrics["best_epoch"]), len(good))
 
 
-def _tuner(request: TuningRequest, space: Mapping[str, Domain], report: Report) -> Any:
+def _tuner(request: TuningRequest, space: Mapping[str, Domain]) -> Any:
     trainable = tune.with_resources(tune.with_parameters(_trial, request=request), {"cpu": 1})
     run = request.folder.resolve()
     if tune.Tuner.can_restore(str(run)):
-        report(StageEvent(request.model, "going on with the search that is there"))
+        _LISTENER.get()(StageEvent(request.model, "going on with the search that is there", is_restart=True))
         return tune.Tuner.restore(str(run), trainable, resume_unfinished=True, restart_errored=True)
     epochs = request.settings.get("epochs")
     return tune.Tuner(
@@ -106,31 +121,50 @@ def _tuner(request: TuningRequest, space: Mapping[str, Domain], report: Report) 
             scheduler=ASHAScheduler(max_t=max(_GRACE_EPOCHS, int(epochs or 100)), grace_period=_GRACE_EPOCHS),
         ),
         run_config=tune.RunConfig(
-            name=run.name, storage_path=str(run.parent), verbose=0, callbacks=[_Told(request.model, report)]
+            name=run.name, storage_path=str(run.parent), verbose=0, callbacks=[_Told(request.model)]
         ),
     )
 
 
 class _Told(tune.Callback):
-    """Tells of trials as they end."""
+    """Tells the process's listener of trials as they end, and of those that had ended before. Kept with the search."""
 
-    def __init__(self, model: str, report: Report) -> None:
+    def __init__(self, model: str) -> None:
         self._model = model
-        self._report = report
-        self._ended = 0
+        self._began = False
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        del iteration, info
+        self._tell_what_was_there(trials)
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        del info
+        self._tell_what_was_there(trials)  # where nothing was left to do, there was no step
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        del iteration, trials, info
-        self._ended += 1
+        del iteration, info
         best = trial.last_result.get("best_ndcg", float("nan"))
-        self._report(StageEvent(self._model, f"trial {self._ended}: validation NDCG@10 {best:.4f}, {trial.config}"))
+        self._tell(f"trial {_ended(trials, trial)}: validation NDCG@10 {best:.4f}, {trial.config}")
 
-    def __getstate__(self) -> dict[str, Any]:  # the listener is of this process; a search that goes on has another
-        return {**vars(self), "_report": _nobody}
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        del iteration, info
+        self._tell(f"trial {_ended(trials, trial)} failed, {trial.config}; {trial.error_file or 'its node is gone'}")
+
+    def _tell_what_was_there(self, trials: list[Any]) -> None:
+        if not self._began and (ended := sum(trial.is_finished() for trial in trials)):
+            self._tell(f"trials finished before: {ended}")
+        self._began = True
+
+    def _tell(self, text: str) -> None:
+        _LISTENER.get()(StageEvent(self._model, text))
+
+    def __getstate__(self) -> dict[str, Any]:  # a search that goes on tells anew what was there
+        return {**vars(self), "_began": False}
 
 
-def _nobody(event: StageEvent | EpochEvent) -> None:
-    del event
+def _ended(trials: list[Any], trial: Any) -> int:
+    """How many have, with this one, whose state may not say so yet."""
+    return len({one.trial_id for one in trials if one.is_finished()} | {trial.trial_id})
 
 
 def _trial(proposed: dict[str, Any], *, request: TuningRequest) -> None:
@@ -143,14 +177,20 @@ def _trial(proposed: dict[str, Any], *, request: TuningRequest) -> None:
     config = config_of(kind, {**request.settings, **proposed})
     best, best_epoch = 0.0, 0
 
-    def told(event: StageEvent | EpochEvent) -> None:
+    def judged(ndcg: float, epoch: int) -> None:
         nonlocal best, best_epoch
-        if isinstance(event, EpochEvent):
-            if event.valid_ndcg > best:
-                best, best_epoch = event.valid_ndcg, event.epoch
-            tune.report({_METRIC: event.valid_ndcg, "best_ndcg": best, "best_epoch": best_epoch})
+        if ndcg > best:
+            best, best_epoch = ndcg, epoch
+        tune.report({_METRIC: ndcg, "best_ndcg": best, "best_epoch": best_epoch})
 
-    learn_split(kind, config, read_split(request.data), read_features(request.data), seed=request.seed, report=told)
+    def told(event: StageEvent | EpochEvent) -> None:
+        if isinstance(event, EpochEvent) and event.model == request.model:  # not of a part
+            judged(event.valid_ndcg, event.epoch)
+
+    split, features = read_split(request.data), read_features(request.data)
+    trained = learn_split(kind, config, split, features, seed=request.seed, report=told).trained
+    if not best_epoch:  # computed, or blended of parts: judged once, at the end
+        judged(trained.valid_ndcg, trained.best_epoch)
 
 
 def _domain(domain: Domain) -> Any:

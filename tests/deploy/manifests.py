@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 K8S = DEPLOY / "k8s"
 OVERLAYS = ("dev", "prod", "gpu")
-RAY_JOBS = ("crossval", "precompute", "train")
+RAY_JOBS = ("crossval", "precompute", "train", "tune")
 IMAGES = ("front", "jobs", "modelserver")
 SCHEMAS = Path(__file__).parent / "schemas"
 

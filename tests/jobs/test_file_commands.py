@@ -150,6 +150,19 @@ def test_crossval_judges_each_fold_and_their_mean(folder, tmp_path, capsys):
     assert "belongs to another cross-validation" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("more", [["--no-ray"], [], ["--workers", "2"]])
+def test_too_few_users_for_the_folds_are_refused_before_anything_starts(more, tmp_path, capsys):
+    rows = [f"user-{user},film-{item},5,{item}" for user in range(4) for item in range(6)]
+    (tmp_path / "few.csv").write_text("\n".join(["user_id,item_id,rating,timestamp", *rows]))
+    argv = ["crossval", "autoencoder", "--ratings", f"{tmp_path}/few.csv", "--folds", "5", "--out", f"{tmp_path}/cv"]
+    assert main([*argv, *more]) == 1
+    said = capsys.readouterr().err
+    assert "4 users cannot be dealt to 5 folds" in said
+    assert "Ask for fewer --folds" in said
+    assert "starting" not in said
+    assert not (tmp_path / "cv").exists()
+
+
 @pytest.mark.parametrize(
     ("argv", "says"),
     [

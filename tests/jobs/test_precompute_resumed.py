@@ -270,7 +270,7 @@ def test_an_error_in_a_worker_comes_home_and_too_many_workers_are_refused(tmp_pa
     with pytest.raises(ListsError, match="shard 3: no room"):
         list(steps.each(fail, [3]))
     assert sorted(steps.with_model(lambda number: number + 1, lambda: lambda number: 2 * number, [1, 2])) == [4, 6]
-    with pytest.raises(ClusterTooSmallError, match=r"asked for 30 workers of one core each.*the cluster has \d+ cores"):
+    with pytest.raises(ClusterTooSmallError, match=r"asked for 30 workers of 1 core each.*the cluster has \d+ cores"):
         OnRay(workers=30, gpu=False)
     with pytest.raises(ClusterTooSmallError, match="a GPU each"):
         OnRay(workers=1, gpu=True)

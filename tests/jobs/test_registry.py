@@ -11,9 +11,12 @@ import pytest
 
 from tastemaker.tfserving.v1 import predict_pb2
 from tastemaker_jobs.cli import main
+from tastemaker_jobs.errors import PromotionError
 from tastemaker_jobs.publishing.manifests import read_manifest, write_manifest
 from tastemaker_jobs.publishing.versions import versions
 from tastemaker_jobs.registry.gate import objections
+from tastemaker_jobs.registry.promotion import promote
+from tastemaker_jobs.registry.serving import Serving
 from tastemaker_jobs.registry.serving_config import ServingConfig
 from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings
 
@@ -205,6 +208,67 @@ def test_labels_move_forth_and_back(serving, tmp_path, capsys):
     assert versions(tmp_path / "models" / "autoencoder") == [2, 3, 9]
     assert main(["models", "list", "--models-dir", str(tmp_path / "models"), "--config-file", str(config)]) == 0
     assert "canary, stable" in capsys.readouterr().out
+
+
+def test_old_versions_are_pruned_to_the_newest_n_and_none_that_a_label_names(serving, tmp_path):
+    address, config = serving
+    where = ["--server", address, "--config-file", str(config)]
+    models = tmp_path / "models" / "autoencoder"
+    for number in (4, 5, 6):
+        shutil.copytree(models / "1", models / str(number))
+    assert main(["promote", "autoencoder", "2", "--label", "canary", *where]) == 0
+    assert main(["promote", "autoencoder", "5", *where]) == 0
+    assert versions(models) == [1, 2, 3, 4, 5, 6], "three unlabelled ones are kept if nobody says otherwise"
+    assert main(["promote", "autoencoder", "6", "--keep", "1", *where]) == 0
+    assert versions(models) == [2, 4, 5, 6], "the canary, the newest that nobody names, and both ways of stable"
+    assert (version_behind("canary", address), version_behind("stable", address)) == (2, 6)
+
+
+class DeafAt(Serving):
+    """A connection to a model server whose n-th reload has no time left."""
+
+    def __init__(self, address, channel, *, nth):
+        super().__init__(address, channel)
+        self.calls, self.nth = 0, nth
+
+    def reload(self, config, *, timeout_seconds):
+        self.calls += 1
+        super().reload(config, timeout_seconds=1e-9 if self.calls == self.nth else timeout_seconds)
+
+
+def test_a_promotion_that_fails_anywhere_leaves_label_file_and_history_as_they_were(serving, tmp_path, capsys):
+    address, config = serving
+    where = ["--server", address, "--config-file", str(config)]
+    models = tmp_path / "models" / "autoencoder"
+    assert main(["promote", "autoencoder", "1", *where]) == 0
+    assert main(["promote", "autoencoder", "2", *where]) == 0
+    before, moves = config.read_text(), (models / ".promotions.jsonl").read_text()
+
+    def as_it_was():
+        assert config.read_text() == before
+        assert (models / ".promotions.jsonl").read_text() == moves
+        assert version_behind("stable", address) == 2
+
+    promotion = {"label": "stable", "config_path": config, "by_reload": True, "keep": 3, "timeout_seconds": 60}
+    with grpc.insecure_channel(address) as channel:
+        for nth in (1, 2, 3):  # load it, move the label, unload what nobody needs
+            deaf = DeafAt(address, channel, nth=nth)
+            with pytest.raises(PromotionError, match="DEADLINE_EXCEEDED"):
+                promote("autoencoder", 3, serving=deaf, **promotion)
+            assert deaf.calls == nth + 1, "it was told to go back"
+            as_it_was()
+
+    # The file alone: the label waits for the version all the same.
+    shutil.copytree(models / "3", models / "9")
+    (models / "9" / "saved_model.pb").write_bytes(b"broken")
+    assert main(["promote", "autoencoder", "9", "--via", "file", *where, "--timeout-seconds", "20"]) == 1
+    assert "autoencoder" in capsys.readouterr().err
+    as_it_was()
+    assert main(["promote", "autoencoder", "3", "--via", "file", *where]) == 0
+    assert ServingConfig.read(config).labels("autoencoder") == {"stable": 3}
+
+    assert main(["rollback", "autoencoder", *where]) == 0
+    assert version_behind("stable", address) == 2, "what it named before, whatever was tried in between"
 
 
 def test_what_cannot_be_promoted_is_named(trained, tmp_path, capsys, free_port):

@@ -3,6 +3,7 @@
 import pytest
 
 from tastemaker_jobs.errors import ConfigError
+from tastemaker_jobs.models import RECOMMENDERS
 from tastemaker_jobs.training.settings import read_settings
 
 pytestmark = pytest.mark.slow
@@ -60,7 +61,7 @@ def test_a_manifests_settings_give_the_same_config():
     assert config_of(Rnn, {"seed": 1, **tomllib.loads(as_toml(config))}) == config
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "cnn", "rnn", "transformer"])
+@pytest.mark.parametrize("name", RECOMMENDERS)
 def test_what_may_be_tuned_are_settings_of_the_model(name):
     from tastemaker_jobs.models import model_class
     from tastemaker_jobs.models.search_space import Choice

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,11 +17,16 @@ from tastemaker_jobs.testing.models import training_data  # noqa: E402
 from tastemaker_jobs.training.loop import TrainingStep, run_epoch  # noqa: E402
 
 HISTORIES = [[1, 2, 3, 4], [2, 3, 4, 5], [1, 3, 5], [2, 4, 6], [6, 5, 4]] * 6
+CPU_FLAGS = (Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else "").split()
 PROGRAM = """
+import os, sys
 from tastemaker_jobs import environment
 environment.quiet_libraries()
-from tastemaker_jobs.training.speed import set_speed
-print(set_speed(mixed_precision=True, xla=True))
+mixed_precision, xla = "mixed" in sys.argv, "xla" in sys.argv
+os.environ.update(environment.of_worker(cores=1, mixed_precision=mixed_precision))
+from tastemaker_jobs.training.speed import multiplies_in_16_bits, set_speed
+print(set_speed(mixed_precision=mixed_precision, xla=xla))
+print(multiplies_in_16_bits())
 from tastemaker_jobs.models.rnn import Rnn, RnnConfig
 from tastemaker_jobs.testing.models import training_data
 from tastemaker_jobs.training.loop import TrainingStep, run_epoch
@@ -80,14 +86,34 @@ def test_a_scale_that_overflows_is_halved_and_its_step_left_out():
     assert float(model.weight.numpy()) < 0.0
 
 
-def test_xla_compiles_the_step_and_it_still_learns(tmp_path):
-    flags = {"TF_XLA_FLAGS": "--tf_xla_cpu_global_jit", "XLA_FLAGS": f"--xla_dump_to={tmp_path}/dump"}
+def run(*argv, **variables):
+    """Whether the loss is scaled, whether it multiplies in 16 bits, first and last loss."""
     ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env={**os.environ, **flags}, capture_output=True, text=True, timeout=250
+        [sys.executable, "-c", PROGRAM, *argv],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=250,
     )
     assert ran.returncode == 0, ran.stderr
-    scales, losses = ran.stdout.splitlines()[-2:]
+    scaled, short, losses = ran.stdout.splitlines()[-3:]
     first, last = map(float, losses.split())
+    return scaled == "True", short == "True", first, last
+
+
+def test_xla_compiles_the_step_and_it_still_learns(tmp_path):
+    flags = {"TF_XLA_FLAGS": "--tf_xla_cpu_global_jit", "XLA_FLAGS": f"--xla_dump_to={tmp_path}/dump"}
+    is_scaled, _, first, last = run("xla", "mixed", **flags)
     assert last < 0.8 * first
-    assert scales == "False", "bfloat16 has the range of float32"
+    assert not is_scaled, "bfloat16 has the range of float32"
     assert list((tmp_path / "dump").glob("*cluster*")), "XLA compiled clusters of the graph"
+
+
+@pytest.mark.skipif("avx512f" not in CPU_FLAGS, reason="needs a CPU for which TensorFlow multiplies in bfloat16")
+def test_mixed_precision_multiplies_in_bfloat16_on_a_cpu_and_learns_the_same():
+    _, is_short, *mixed = run("mixed")
+    assert is_short
+    _, is_short, *whole = run()
+    assert not is_short
+    assert mixed != whole, "no loss is the same to its last digit"
+    np.testing.assert_allclose(mixed, whole, rtol=0.05)

@@ -7,11 +7,13 @@ from typing import Any
 
 from tastemaker_jobs import console, environment
 from tastemaker_jobs.commands.output import write_output
+from tastemaker_jobs.data.contents import contents_of
 from tastemaker_jobs.data.data_files import DataFiles
 from tastemaker_jobs.errors import ConfigError
 from tastemaker_jobs.evaluation.inputs import read_features, read_split
 from tastemaker_jobs.publishing.versions import check_writable
 from tastemaker_jobs.quiet import start_tensorflow
+from tastemaker_jobs.search_record import claim_search
 
 __all__ = ["tune"]
 
@@ -39,6 +41,7 @@ def tune(
 
     Raises:
         ConfigError: There is nothing to search.
+        DataError: The folder is of another search.
     """
     read_split(data)
     read_features(data)
@@ -55,6 +58,8 @@ def tune(
     space = {name: domain for name, domain in kind.search_space.items() if name not in settings}
     if not space:
         raise ConfigError(f"{model} has no search space left to tune" + (": all is fixed." if settings else "."))
+    question = {"model": model, "trials": trials, "seed": seed, "settings": settings, "data": contents_of(data)}
+    claim_search(out, question | {"search space": space})
     request = TuningRequest(model, data, trials, seed, out.resolve() / "search", settings)
     with console.progress() as report:
         winner = search(request, space, address=address or environment.ray_address(), report=report)

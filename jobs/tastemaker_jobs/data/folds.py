@@ -31,6 +31,11 @@ def user_folds(ratings: Ratings, *, folds: int = 5, seed: int = 0) -> Iterator[S
     """
     ordered = ratings.in_time_order()
     fold_of = {user: stable_hash(user, seed=seed) % folds for user in set(ordered.user_id)}
+    if empty := folds - len(set(fold_of.values())):
+        raise TooFewRatingsError(
+            f"{len(fold_of)} users cannot be dealt to {folds} folds: {empty} of them would have none. Ask for fewer"
+            " --folds, or give ratings of more users."
+        )
     for fold in range(folds):
         test = {user for user, number in fold_of.items() if number == fold}
         valid = {user for user, number in fold_of.items() if number == (fold + 1) % folds}

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tastemaker_jobs.data.ratings import sha256_of
+from tastemaker_jobs.data.contents import contents_of
 from tastemaker_jobs.errors import DataError
 from tastemaker_jobs.evaluation.cross_validation import Confusion, Fold, FoldRequest
 from tastemaker_jobs.evaluation.metrics import Figure
@@ -23,10 +23,10 @@ class FoldRecords:
 
         Args:
             folder: Of the cross-validation; made where it is missing.
-            request: Records of another one, or of another file of the same name, are refused.
+            request: Records of another one, or of other files of the same names, are refused.
         """
         self._folder = folder
-        question = {**asdict(request), "number": 0, "data": sha256_of(request.data.ratings)}
+        question = {**asdict(request), "number": 0, "data": contents_of(request.data)}
         text = json.dumps(question, sort_keys=True, default=str)
         self._digest = hashlib.sha256(text.encode()).hexdigest()
 

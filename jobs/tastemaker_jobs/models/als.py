@@ -7,8 +7,9 @@ Source: Hu, Koren and Volinsky, "Collaborative Filtering for Implicit Feedback D
 
 import importlib.util
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,7 @@ import tensorflow as tf
 from tastemaker_jobs.errors import ConfigError
 from tastemaker_jobs.models.interactions import distinct_items, user_item_matrix
 from tastemaker_jobs.models.recommender import ModelConfig, Recommender
+from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import Trained
@@ -44,6 +46,11 @@ class Als(Recommender):
 
     name_in_registry = "als"
     config_class = AlsConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "confidence": LogUniform(0.5, 20.0),
+        "factors": Choice((32, 64, 128)),
+        "l2": LogUniform(0.02, 1.0),
+    }
 
     def __init__(self, config: AlsConfig, *, item_count: int, seed: int) -> None:
         super().__init__(config, item_count=item_count, seed=seed)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,7 @@ from tastemaker_jobs.models.image_weights import load_encoder_weights
 from tastemaker_jobs.models.item_inputs import ItemInputs
 from tastemaker_jobs.models.item_text import attribute_pieces, title_pieces
 from tastemaker_jobs.models.recommender import Embedder, Examples, GradientConfig, GradientRecommender
+from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform, Uniform
 from tastemaker_jobs.models.towers import ItemTower, UserTower
 from tastemaker_jobs.models.training_data import TrainingData
 
@@ -96,6 +97,12 @@ class Content(GradientRecommender):
 
     name_in_registry = "content"
     config_class = ContentConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "attributes_dropout": Uniform(0.0, 0.5),
+        "dropout": Uniform(0.0, 0.5),
+        "embedding_size": Choice((32, 64, 128)),
+        "learning_rate": LogUniform(1e-3, 1e-2),
+    }
     knows_untouched_items = True
     encodes = True
 

@@ -4,7 +4,9 @@ Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data" (WWW 2019).
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,7 @@ import tensorflow as tf
 from tastemaker_jobs.errors import ConfigError
 from tastemaker_jobs.models.interactions import bag_of_items, item_directions, user_item_matrix
 from tastemaker_jobs.models.recommender import ModelConfig, Recommender
+from tastemaker_jobs.models.search_space import Domain, LogUniform
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import Trained
@@ -37,6 +40,9 @@ class Ease(Recommender):
 
     name_in_registry = "ease"
     config_class = EaseConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "l2": LogUniform(20.0, 2000.0),
+    }
 
     def __init__(self, config: EaseConfig, *, item_count: int, seed: int) -> None:
         super().__init__(config, item_count=item_count, seed=seed)

@@ -11,7 +11,7 @@ in Sill et al., "Feature-Weighted Linear Stacking" (2009).
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import tensorflow as tf
 
@@ -19,6 +19,7 @@ from tastemaker_jobs.errors import ConfigError
 from tastemaker_jobs.models import model_class
 from tastemaker_jobs.models.blending import BlendProblem, learn_weights
 from tastemaker_jobs.models.recommender import Embedder, ModelConfig, Recommender
+from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report, StageEvent
 from tastemaker_jobs.training.request import Trained
@@ -55,6 +56,10 @@ class Hybrid(Recommender):
 
     name_in_registry = "hybrid"
     config_class = HybridConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "cold_user_events": Choice((3, 5, 10, 20)),
+        "shrinkage": LogUniform(0.1, 100.0),
+    }
     descends = True
 
     def __init__(

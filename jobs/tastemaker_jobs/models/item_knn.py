@@ -6,8 +6,9 @@ Collaborative Filtering" (KDD Cup 2007).
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,7 @@ from tastemaker_jobs.models.interactions import (
     user_item_matrix,
 )
 from tastemaker_jobs.models.recommender import ModelConfig, Recommender
+from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import Trained
@@ -50,6 +52,10 @@ class ItemKnn(Recommender):
 
     name_in_registry = "item_knn"
     config_class = ItemKnnConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "neighbours": Choice((20, 50, 100, 200)),
+        "shrinkage": LogUniform(0.3, 100.0),
+    }
 
     def __init__(self, config: ItemKnnConfig, *, item_count: int, seed: int) -> None:
         super().__init__(config, item_count=item_count, seed=seed)

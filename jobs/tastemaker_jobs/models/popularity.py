@@ -1,13 +1,15 @@
 """The most popular items, the same for everyone; an event counts less the older it is."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from tastemaker_jobs.models.recommender import ModelConfig, Recommender
+from tastemaker_jobs.models.search_space import Domain, LogUniform
 from tastemaker_jobs.models.training_data import TrainingData
 from tastemaker_jobs.training.progress import Report
 from tastemaker_jobs.training.request import Trained
@@ -35,6 +37,9 @@ class Popularity(Recommender):
 
     name_in_registry = "popularity"
     config_class = PopularityConfig
+    search_space: ClassVar[Mapping[str, Domain]] = {
+        "half_life_days": LogUniform(3.0, 1000.0),
+    }
     explains = False
 
     def __init__(self, config: PopularityConfig, *, item_count: int, seed: int) -> None:

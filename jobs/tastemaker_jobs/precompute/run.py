@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -27,6 +26,7 @@ from tastemaker_jobs.precompute.request import Kind, Precompute
 from tastemaker_jobs.precompute.shards import ShardRecord, read_record
 from tastemaker_jobs.precompute.steps import Steps
 from tastemaker_jobs.precompute.whole_files import write_text
+from tastemaker_jobs.publishing.code_version import code_version
 
 __all__ = ["Outcome", "precompute"]
 
@@ -291,7 +291,7 @@ def _manifest(plan: Plan, records: list[ShardRecord]) -> lists_pb2.ListsManifest
         contract_version=CONTRACT_VERSION,
         key=_KEY[request.kind],
         created_time=created,
-        code_version=version("tastemaker"),
+        code_version=code_version(),
         model_name=request.model.name if request.model else "",
         model_version=request.model.version if request.model else 0,
         event_log_position=request.events.position if request.events else 0,

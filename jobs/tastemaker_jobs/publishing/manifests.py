@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tastemaker.artefacts.v1 import manifest_pb2
 from tastemaker_jobs.data.ratings import Ratings
 from tastemaker_jobs.errors import ModelLoadError
 from tastemaker_jobs.evaluation.metrics import Figure
+from tastemaker_jobs.publishing.code_version import code_version
 from tastemaker_jobs.publishing.versions import versions
 
 __all__ = [
@@ -39,7 +39,7 @@ def new_manifest(name: str, *, contract_version: int, signatures: Iterable[str])
         name=name,
         contract_version=contract_version,
         created_time=created,
-        code_version=version("tastemaker"),
+        code_version=code_version(),
         signatures=sorted(signatures),
     )
 

@@ -91,21 +91,25 @@ def _shapes(name: str, signature: Any) -> Iterator[str]:
 
 
 def _answers(recommend: Any) -> Iterator[str]:
-    """Ask a new user's list, and once more with half of it as history and excluded."""
+    """Ask a new user's list, and once more with some of it as history and others excluded."""
     nothing = tf.constant([[""]])
-    first = _list(recommend(history=nothing, exclude=nothing, k=tf.constant(10)))
-    if not first:
+    first = _row(recommend(history=nothing, exclude=nothing, k=tf.constant(10)))
+    known = [item for item, _ in first if item]
+    if not known:
         yield "recommend: a user without history gets no list"
         return
-    known = [item for item, _ in first[: max(1, len(first) // 2)]]
-    again = _list(recommend(history=tf.constant([known]), exclude=tf.constant([known]), k=tf.constant(10)))
+    # Every other item as history, the second half excluded: who drops the one in place of the other is found out.
+    history, exclude = known[::2], known[len(known) // 2 :]
+    again = _row(recommend(history=tf.constant([history]), exclude=tf.constant([exclude]), k=tf.constant(10)))
     for found in (first, again):
-        items, scores = [item for item, _ in found], [score for _, score in found]
+        items, scores = [item for item, _ in found if item], [score for _, score in found]
         if len(set(items)) < len(items):
             yield "recommend: an item stands twice in one list"
         if scores != sorted(scores, reverse=True) or any(score != score for score in scores):
             yield f"recommend: scores do not fall along the list: {scores}"
-    if returned := sorted(set(known) & {item for item, _ in again}):
+        if any(not item and score > float("-inf") for item, score in found):
+            yield f'recommend: where there is no item, "", the score is not -inf: {scores}'
+    if returned := sorted(set(exclude) & {item for item, _ in again}):
         yield f"recommend: excluded items come back: {', '.join(item.decode() for item in returned)}"
 
 
@@ -119,9 +123,8 @@ def _classes(classify: Any) -> Iterator[str]:
             yield f"classify: probabilities do not fall along the row and sum to 1: {shares}"
 
 
-def _list(answer: dict[str, Any]) -> list[tuple[bytes, float]]:
-    found = zip(answer["item_id"].numpy()[0], answer["score"].numpy()[0].tolist(), strict=True)
-    return [(item, score) for item, score in found if item]
+def _row(answer: dict[str, Any]) -> list[tuple[bytes, float]]:
+    return list(zip(answer["item_id"].numpy()[0], answer["score"].numpy()[0].tolist(), strict=True))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,10 @@ Callers name a label (`stable`, `canary`) and never notice: both versions are lo
 goes wrong on the way, the config file and the server are put back to what they were.
 """
 
+import contextlib
+import functools
 import json
+import os
 import shutil
 import time
 from dataclasses import asdict, dataclass
@@ -77,29 +80,22 @@ def promote(
         previous = max((v for v in serving.states(name) if v in there and v != version), default=0)
     served = {*labels.values(), version, previous} - {0}
     moved = {**labels, label: version}
-    try:
-        _tell(before, name, served, labels, serving, by_reload=by_reload, timeout_seconds=timeout_seconds)
-        serving.wait_until_available(name, [version], timeout_seconds=timeout_seconds)
-        _tell(before, name, served, moved, serving, by_reload=by_reload, timeout_seconds=timeout_seconds)
-    except PromotionError:
-        before.write()
-        if by_reload:
-            serving.reload(before.serialized(), timeout_seconds=timeout_seconds)
-        raise
-    # Loaded stay: what a label names, and what this one named before, for the way back.
-    _tell(
-        before,
-        name,
-        {*moved.values(), previous} - {0},
-        moved,
-        serving,
-        by_reload=by_reload,
-        timeout_seconds=timeout_seconds,
-    )
+    needed = {*moved.values(), previous} - {0}  # what a label names, and what this one named before, for the way back
     promotion = Promotion(label, version, previous, int(time.time()))
-    with (model_dir / HISTORY).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(promotion)) + "\n")
-    _prune(model_dir, kept={*moved.values(), previous}, keep=keep)
+    tell = functools.partial(_tell, before, name, serving=serving, by_reload=by_reload, timeout_seconds=timeout_seconds)
+    noted = None
+    try:
+        tell(served, labels)
+        serving.wait_until_available(name, [version], timeout_seconds=timeout_seconds)
+        tell(served, moved)
+        noted = _note(model_dir / HISTORY, promotion)
+        tell(needed, moved)
+    except (PromotionError, KeyboardInterrupt) as error:
+        if noted is not None:
+            os.truncate(model_dir / HISTORY, noted)
+        _put_back(before, serving, error, by_reload=by_reload, timeout_seconds=timeout_seconds)
+        raise
+    _prune(model_dir, kept=needed, keep=keep)
     return promotion
 
 
@@ -156,8 +152,8 @@ def _tell(
     name: str,
     served: set[int],
     labels: dict[str, int],
-    serving: Serving,
     *,
+    serving: Serving,
     by_reload: bool,
     timeout_seconds: float,
 ) -> None:
@@ -166,6 +162,33 @@ def _tell(
     changed.write()
     if by_reload:
         serving.reload(changed.serialized(), timeout_seconds=timeout_seconds)
+
+
+def _note(path: Path, promotion: Promotion) -> int:
+    """Add a line to the history, whole or not at all; returns how long it was before."""
+    size = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(promotion)) + "\n")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        raise PromotionError(f"{path} cannot be written: {error.strerror or error}. Nothing was promoted.") from error
+    return size
+
+
+def _put_back(
+    before: ServingConfig, serving: Serving, error: BaseException, *, by_reload: bool, timeout_seconds: float
+) -> None:
+    """File and server as they were; says so if the server, which the file is right for, does not listen."""
+    before.write()
+    if by_reload:
+        try:
+            serving.reload(before.serialized(), timeout_seconds=timeout_seconds)
+        except PromotionError as another:
+            raise PromotionError(
+                f"{error}\n{before.path} is as it was; the server reads it when it starts, but was not told: {another}"
+            ) from error
 
 
 def _prune(model_dir: Path, *, kept: set[int], keep: int) -> None:

@@ -16,15 +16,17 @@ class Workers:
     """Who trains a model together, and what survives them."""
 
     count: int
-    """N, 1 or more."""
+    """N, 1 or more: processes, each a worker to Ray."""
     storage: str
     """Folder or URI of checkpoints; must mean the same on every node."""
     run_id: str
     """The same again goes on where the last run of that id ended."""
     gpu: bool = False
-    """One GPU for each worker."""
+    """One GPU for each process."""
     cores: int = 1
-    """Of each worker."""
+    """Of each process."""
+    processes_each: int = 1
+    """How many of the processes are one worker to who asked for them: --gpus-per-worker."""
     checkpoint_every: int = 1
     """Epochs. The best and the last one are kept whatever this is."""
     retries: int = 3
@@ -33,6 +35,17 @@ class Workers:
     """See `training.speed`."""
     xla: bool = False
     """See `training.speed`."""
+
+    @property
+    def as_asked(self) -> str:
+        """How many, in the words of who asked for them.
+
+        >>> Workers(8, "runs", "r", gpu=True, processes_each=4).as_asked
+        '2 workers of 4 GPUs'
+        """
+        count = self.count // self.processes_each
+        text = "1 worker" if count == 1 else f"{count} workers"
+        return text if self.processes_each == 1 else f"{text} of {self.processes_each} GPUs"
 
 
 @dataclass(frozen=True)
