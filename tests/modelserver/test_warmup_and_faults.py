@@ -134,9 +134,10 @@ def test_calls_whose_clients_went_away_are_not_run(server: Any, ask: Any, spin: 
     status.model_spec.name = "spinner"
     with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        first = stub.Predict.future(forever, timeout=2)
+        first = stub.Predict.future(forever, timeout=8)
         look = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus
-        look(status, timeout=10)  # calls of one connection are taken in their order: now the first one has begun
+        for _ in range(5):  # calls of one connection are taken in their order: the first has begun when these are done
+            look(status, timeout=10)
         waiting = [stub.Predict.future(forever) for _ in range(20)]
         look(status, timeout=10)
         for call in waiting:
