@@ -11,6 +11,7 @@ from typing import Any
 import ray
 
 from tastemaker_jobs.errors import RayStartError
+from tastemaker_jobs.head_watch import watched
 
 __all__ = ["all_cores", "connected", "cores_of_a_node", "nodes"]
 
@@ -20,7 +21,7 @@ _STARTS = 3
 
 @contextlib.contextmanager
 def connected(address: str | None, *, spare_cores: int = 0) -> Iterator[None]:
-    """While the block runs, this process is a driver of a Ray cluster.
+    """While the block runs, this process is a driver of a Ray cluster; it ends if the cluster's head does.
 
     Args:
         address: Of a running cluster; None starts one on this machine and ends it afterwards.
@@ -39,7 +40,8 @@ def connected(address: str | None, *, spare_cores: int = 0) -> Iterator[None]:
         where = f"the Ray cluster at {address} cannot be reached" if address else "Ray cannot be started"
         raise RayStartError(f"{where}: {error}. --no-ray trains without it.") from error
     try:
-        yield
+        with watched(ray.get_runtime_context().gcs_address, clean_up=_end_own_node):
+            yield
     finally:
         ray.shutdown()
 
@@ -85,6 +87,13 @@ def _end_half_started(error: Exception) -> None:
         node: Any = frame.f_locals.get("self")
         if hasattr(node, "kill_all_processes"):
             node.kill_all_processes(check_alive=False, wait=True)
+
+
+def _end_own_node() -> None:
+    """End what this process started of a Ray whose head is gone; Ray's own way asks the head first."""
+    node: Any = ray._private.worker._global_node  # nothing public has it
+    if node is not None:
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def _knock(address: str) -> None:

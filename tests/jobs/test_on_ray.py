@@ -222,29 +222,38 @@ def ray_head(child_environment: dict[str, str]) -> Iterator[tuple[str, dict[str,
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def submitted(job: list[str], address: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A command as a job of a cluster, to its end."""
+    return subprocess.run(
+        ["ray", "job", "submit", "--address", address, "--", "tastemaker-jobs", *job],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
 def test_submitted_jobs_train_publish_and_precompute(child_environment, processes, ratings_csv, tmp_path):
     ratings = ["--ratings", str(ratings_csv)]
     train = ["train", "autoencoder", "--epochs", "2", *ratings, "--models-dir", str(tmp_path / "models")]
     precompute = ["precompute", "--surface", "home", "--model-dir", str(tmp_path / "models" / "autoencoder"), *ratings]
+    nothing = ["train", "ease", "--ratings", str(tmp_path / "nothing.csv"), "--models-dir", str(tmp_path / "models")]
     for _ in range(2):
         with ray_head(child_environment) as (address, environment, head):
             for job in (train, [*precompute, "--k", "10", "--lists-dir", str(tmp_path / "lists")]):
-                done = subprocess.run(
-                    ["ray", "job", "submit", "--address", address, "--", "tastemaker-jobs", *job],
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    timeout=200,
-                    check=False,
-                )
+                done = submitted(job, address, environment)
                 if done.returncode != 0:
                     break
                 if job is train:
                     trained = done.stdout
+            failed = submitted(nothing, address, environment)
             if head.poll() is None:  # a head can die on a machine under heavy load; our job is what is tested here
                 break
     assert done.returncode == 0, done.stdout + done.stderr
     assert "popularity" in trained
+    assert failed.returncode == 1, "the status of a job that fails is its own"
+    assert "nothing.csv" in failed.stdout + failed.stderr
     assert (tmp_path / "lists" / "home" / "1" / "manifest.json").exists()
     assert versions(tmp_path / "models" / "autoencoder") == [1]
 

@@ -1,6 +1,7 @@
 """`train --workers`: on a Ray of its own, with a worker killed, then the driver and the whole cluster, and resumed."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -154,6 +155,22 @@ def test_what_workers_cannot_do_is_said_at_once(folder, tmp_path, capsys):
     assert f"--storage {tmp_path}/file/runs cannot be written" in capsys.readouterr().err
     assert main([*train, "--workers", "2", "--storage", f"{tmp_path}/runs"]) == 1
     assert "ease is computed, not trained step by step" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["train"], ["crossval", "--folds", "3"]])
+def test_more_workers_than_the_cluster_has_are_refused_with_what_is_asked_and_what_is_there(
+    command, folder, tmp_path, capsys
+):
+    argv = [*command, "autoencoder", "--ratings", f"{folder}/ratings.csv", "--workers", "30", "--cores", "2"]
+    argv += ["--storage", f"{tmp_path}/runs"]
+    assert main([*argv, *(["--models-dir", f"{tmp_path}/models"] if command == ["train"] else [])]) == 1
+    said = capsys.readouterr().err
+    assert (
+        "error: asked for 30 workers of 2 cores each, and one core to read data, 61 cores in all; the cluster" in said
+    )
+    assert f"has {(os.cpu_count() or 1) + 1} cores and " in said
+    assert "Ask for fewer --workers, or add nodes." in said
+    assert not list((tmp_path / "models").glob("*/[0-9]*"))
 
 
 def test_a_run_that_cannot_be_shared_or_is_another_one_is_refused(folder, tmp_path):

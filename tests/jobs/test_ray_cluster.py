@@ -1,5 +1,8 @@
 """Starting a Ray on this machine: what did not start in time is ended before the next try."""
 
+import subprocess
+import sys
+
 import psutil
 import pytest
 
@@ -48,3 +51,38 @@ def test_a_ray_that_never_starts_in_time_is_one_error_and_leaves_no_process(monk
         pass
     assert {"gcs_server", "raylet"} <= nodes.names
     assert not any(process.is_running() for process in nodes.of_late_ones)
+
+
+_DRIVER = """
+from tastemaker_jobs import environment
+environment.quiet_libraries()
+import ray, time
+from tastemaker_jobs.ray_cluster import connected
+with connected(None):
+    @ray.remote
+    def work(): time.sleep(600)
+    working = work.remote()
+    print("working", flush=True)
+    ray.get(working)
+"""
+
+
+@pytest.mark.faults
+def test_a_driver_whose_head_is_killed_says_what_to_do_and_ends() -> None:
+    driver = psutil.Popen([sys.executable, "-c", _DRIVER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    others = []
+    try:
+        assert driver.stdout.readline() == "working\n"
+        others = driver.children(recursive=True)
+        (head,) = [process for process in others if process.name() == "gcs_server"]
+        head.kill()
+        _, said = driver.communicate(timeout=120)
+        _, alive = psutil.wait_procs(others, timeout=20)
+        assert [process for process in alive if "Agent" not in process.name()] == [], "agents end by themselves, later"
+    finally:
+        for process in [driver, *others]:
+            if process.is_running():
+                process.kill()
+    assert driver.returncode == 1, said
+    assert said.splitlines()[-1].startswith("error: the head of the Ray cluster is gone. Submit it again")
+    assert "Traceback" not in said
