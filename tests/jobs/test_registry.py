@@ -225,7 +225,7 @@ def test_old_versions_are_pruned_to_the_newest_n_and_none_that_a_label_names(ser
 
 
 class DeafAt(Serving):
-    """A connection to a model server whose n-th reload has no time left."""
+    """A connection to a model server whose n-th reload begins when its time is over."""
 
     def __init__(self, address, channel, *, nth):
         super().__init__(address, channel)
@@ -233,7 +233,7 @@ class DeafAt(Serving):
 
     def reload(self, config, *, timeout_seconds):
         self.calls += 1
-        super().reload(config, timeout_seconds=1e-9 if self.calls == self.nth else timeout_seconds)
+        super().reload(config, timeout_seconds=-1 if self.calls == self.nth else timeout_seconds)
 
 
 def test_a_promotion_that_fails_anywhere_leaves_label_file_and_history_as_they_were(serving, tmp_path, capsys):
