@@ -37,7 +37,11 @@ class Search:
         states = sorted(self.out.glob("search/experiment_state-*.json"))
         if not states:
             return set()
-        trials = [json.loads(trial) for trial, _ in json.loads(states[-1].read_text())["trial_data"]]
+        try:
+            state = json.loads(states[-1].read_text())
+        except json.JSONDecodeError:  # it is being written
+            return set()
+        trials = [json.loads(trial) for trial, _ in state["trial_data"]]
         return {trial["trial_id"] for trial in trials if trial["status"] == "TERMINATED"}
 
     def results(self, trial_id):

@@ -135,7 +135,8 @@ def test_front_at_work_never_mixes_generations_and_a_killed_publisher_is_run_aga
     backend: str,
 ) -> None:
     redis = request.getfixturevalue("start_redis")() if backend == "redis" else None
-    stores = f'[stores]\nonline_store = "{redis.url}"\n' if redis is not None else ""
+    patient = "online_store_timeout_milliseconds = 20_000"  # nobody is to fail because the machine is busy
+    stores = f'[stores]\nonline_store = "{redis.url}"\n{patient}\n' if redis is not None else ""
     front = start_front(stores + _SURFACE)
     wire = connect(front.address)
     config = write_config(tmp_path, front.data_dir, stores)
