@@ -175,8 +175,7 @@ class CallServer:
 
     def stop(self, grace_s: float) -> None:
         """Takes no more calls, gives those in flight `grace_s` seconds, cancels the rest, and waits for their end."""
-        if not self._thread.is_alive():
-            self._ended.set()
+        if not self._thread.is_alive():  # it never started
             return
         self._server.shutdown(self._queue, _SHUTDOWN)
         if not self._ended.wait(grace_s):

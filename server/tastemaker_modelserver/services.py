@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -92,12 +93,12 @@ class PredictionService:
                 request = _parsed(kind, call)
                 if api != UNCOUNTED_API:
                     run.name = request.model_spec.name
-                run.job = check(request, deadline_s=call.deadline_s)
+                run.job = job = check(request, deadline_s=call.deadline_s)
             except ServingError as error:
                 run.done(None, error)
                 return
             call.when_cancelled(run.cancel)
-            self._runner.start(run.job, run.done, api=api, entrypoint="GRPC", started_s=run.started_s)
+            self._runner.start(job, run.done, api=api, entrypoint="GRPC", started_s=run.started_s)
 
         return take
 
@@ -112,7 +113,7 @@ class _Run:
         self._api = api
         self._metrics = metrics
         self._call_log = call_log
-        self.job: Job
+        self.job: Job | None = None
         self.name = ""
         """The model's, as the caller gave it."""
         self.started_s = time.monotonic()
@@ -125,6 +126,8 @@ class _Run:
         else:
             status, message = error.code.name, error.message
             self._call.fail(error.code, message)
+        if self.job is not None and self.job.cancelled:  # whatever became of the run, nobody was told
+            status, message = grpc.StatusCode.CANCELLED.name, ""
         if self._api != UNCOUNTED_API:
             self._metrics.request_count.add(self.name, status)
         self._call_log.finished(
@@ -138,7 +141,7 @@ class _Run:
 
     def cancel(self) -> None:
         """The caller went away, or its deadline passed: of the deadline the job itself takes notice."""
-        if time.monotonic() < self._call.deadline_s:
+        if self.job is not None and time.monotonic() < self._call.deadline_s:
             self.job.cancelled = True
 
     def _sent(self) -> Sequence[tuple[str, Any]]:
