@@ -13,7 +13,8 @@ from typing import Protocol
 from tastemaker_modelserver.jobs import Done, Job
 from tastemaker_modelserver.metrics import Metrics
 from tastemaker_modelserver.signatures import Rule
-from tastemaker_modelserver.workers import Batch, Workers
+from tastemaker_modelserver.turns import Turns
+from tastemaker_modelserver.workers import Batch, Started, Workers
 
 __all__ = ["AdaptiveBatcher", "Executor"]
 
@@ -48,7 +49,7 @@ class _Queue:
         self.started_rows = 0
         self.answering = 0
         """Rows of the runs that ended whose callers, most of them, will come again soon."""
-        self.turns = threading.Semaphore(runs_at_once)
+        self.turns: Turns[Started] = Turns(runs_at_once)
 
 
 class AdaptiveBatcher:

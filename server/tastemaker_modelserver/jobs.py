@@ -7,19 +7,18 @@ caller's bad input fails that caller only and no result ever differs from what t
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tastemaker_modelserver.errors import CancelledCallError, DeadlineError, ServingError, as_serving_error
 from tastemaker_modelserver.manager import Lease
 from tastemaker_modelserver.merging import NO_PADDING, Padding, merge, split
 from tastemaker_modelserver.servable import Servable
-from tastemaker_modelserver.session import AT_ONCE
+from tastemaker_modelserver.session import Run
 from tastemaker_modelserver.signatures import Grouping, Output, Rule, Signature
 from tastemaker_modelserver.tensors import Array, decode
 
-__all__ = ["Done", "Job", "Outcome", "run_jobs"]
+__all__ = ["Done", "Job", "Outcome", "SharedRun", "run_jobs"]
 
 _log = logging.getLogger(__name__)
 
@@ -96,79 +95,96 @@ Outcome = tuple[list[Array], ServingError | None]
 """The outputs' arrays, or the error."""
 
 
-def run_jobs(
-    jobs: Sequence[Job], padding: Padding = NO_PADDING, turn: AbstractContextManager[Any] = AT_ONCE
-) -> list[Outcome]:
-    """Runs jobs that may share a run, and returns their outcomes in order. Never raises.
+class SharedRun:
+    """Jobs on their way through one run: made ready, run, and split again, each perhaps by another thread."""
+
+    def __init__(self, jobs: Sequence[Job], padding: Padding = NO_PADDING) -> None:
+        """Puts the inputs together and makes the tensors. Never raises.
+
+        Args:
+            jobs: Of one grouping, or one.
+            padding: How to pad.
+        """
+        self._jobs = jobs
+        self._live = [job for job in jobs if _why_not(job) is None]
+        self._is_shared = len(self._live) > 1 or bool(padding.allowed_rows)
+        self._rows = [job.rows for job in self._live]
+        self._total = 0
+        self._run: Run | None = None
+        self._error: Exception | None = None
+        if self._live:
+            try:
+                self._run = self._prepared(padding)
+            except Exception as error:
+                self._error = error
+
+    def run(self) -> None:
+        """Runs the graph, for jobs one of which somebody still waits for. Never raises."""
+        if self._run is None:
+            return
+        reasons = [_why_not(job) for job in self._live]
+        if all(reasons):
+            self._error = reasons[0]
+            return
+        try:
+            self._live[0].lease.servable.run(self._run, deadline_s=max(job.deadline_s for job in self._live))
+        except Exception as error:
+            self._error = error
+        for job in self._live:
+            job.runtime_s = self._run.seconds
+
+    def outcomes(self) -> list[Outcome]:
+        """The jobs' outcomes, in order, and the end of the run: its memory is freed. Never raises.
+
+        Where the shared run went wrong each job runs alone, here, so that one caller's bad input fails that caller
+        only.
+        """
+        shares: list[list[Array]] = []
+        if self._run is not None:
+            try:
+                if self._error is None:
+                    shares = self._shares(self._run.arrays())
+            except Exception as error:
+                self._error = error
+            self._run.close()
+        if self._is_shared and self._error is not None:
+            _log.debug("A batch of %d calls failed, each runs alone: %s", len(self._live), self._error)
+        found = {id(job): (share, None) for job, share in zip(self._live, shares, strict=False)}
+        return [found.get(id(job)) or self._without_share(job) for job in self._jobs]
+
+    def _prepared(self, padding: Padding) -> Run:
+        first = self._live[0]
+        if self._is_shared:
+            inputs = [job.inputs for job in self._live]
+            feeds, self._total = merge(first.signature, inputs, sum(self._rows), padding)
+        else:
+            feeds = {
+                given.tensor_name: decode(proto, given.alias)
+                for given, proto in zip(first.signature.inputs, first.inputs, strict=True)
+            }
+        return first.lease.servable.prepare(feeds, [output.tensor_name for output in first.outputs])
+
+    def _shares(self, arrays: list[Array]) -> list[list[Array]]:
+        return split(arrays, self._rows, self._total) if self._is_shared else [arrays]
+
+    def _without_share(self, job: Job) -> Outcome:
+        if (too_late := _why_not(job)) is not None:
+            return [], too_late
+        if self._is_shared or self._error is None:
+            return run_jobs([job])[0]
+        return [], as_serving_error(self._error)
+
+
+def run_jobs(jobs: Sequence[Job], padding: Padding = NO_PADDING) -> list[Outcome]:
+    """Runs jobs that may share a run at once, and returns their outcomes in order. Never raises.
 
     Args:
         jobs: Of one grouping, or one.
         padding: How to pad.
-        turn: Held during each run, and not while inputs are put together.
     """
-    live = [job for job in jobs if _why_not(job) is None]
-    results: dict[int, Outcome] = {}
-    if len(live) > 1 or (live and padding.allowed_rows):
-        try:
-            results = _run_together(live, padding, turn)
-        except Exception as error:  # a worker must outlive it; alone, each job gets its own
-            _log.debug("A batch of %d calls failed, each runs alone: %s", len(live), error)
-    return [results[id(job)] if id(job) in results else _run_alone(job, turn) for job in jobs]
-
-
-def _run_alone(job: Job, turn: AbstractContextManager[Any]) -> Outcome:
-    if (too_late := _why_not(job)) is not None:
-        return [], too_late
-    try:
-        feeds = {
-            given.tensor_name: decode(proto, given.alias)
-            for given, proto in zip(job.signature.inputs, job.inputs, strict=True)
-        }
-        return _run([job], feeds, turn), None
-    except Exception as error:
-        return [], as_serving_error(error)
-
-
-def _run_together(jobs: Sequence[Job], padding: Padding, turn: AbstractContextManager[Any]) -> dict[int, Outcome]:
-    """One run for jobs of one grouping.
-
-    Raises:
-        ServingError: Nothing was answered: an input is damaged, the run failed, or an output does not have one row
-        per row.
-    """
-    first = jobs[0]
-    rows = [job.rows for job in jobs]
-    feeds, total = merge(first.signature, [job.inputs for job in jobs], sum(rows), padding)
-    shares = split(_run(jobs, feeds, turn), rows, total)
-    return {id(job): (share, None) for job, share in zip(jobs, shares, strict=True)}
-
-
-def _run(jobs: Sequence[Job], feeds: Mapping[str, Array], turn: AbstractContextManager[Any]) -> list[Array]:
-    """One run for all; their `runtime_s` is the time after its turn had come."""
-    first = jobs[0]
-    arrays, runtime_s = first.lease.servable.run(
-        feeds,
-        [output.tensor_name for output in first.outputs],
-        deadline_s=max(job.deadline_s for job in jobs),
-        turn=_turn_of(jobs, turn),
-    )
-    for job in jobs:
-        job.runtime_s = runtime_s
-    return arrays
-
-
-@contextmanager
-def _turn_of(jobs: Sequence[Job], turn: AbstractContextManager[Any]) -> Iterator[None]:
-    """The turn, for jobs one of which somebody still waits for when it comes.
-
-    Raises:
-        ServingError: Nobody does.
-    """
-    with turn:
-        errors = [_why_not(job) for job in jobs]
-        if (error := errors[0]) is not None and all(errors):
-            raise error
-        yield
+    run = SharedRun(jobs, padding)
+    run.run()
+    return run.outcomes()
 
 
 def _why_not(job: Job) -> ServingError | None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from tastemaker_modelserver.background import Priority, run_at
 from tastemaker_modelserver.batching_parameters import BatchingParameters
 from tastemaker_modelserver.errors import DeadlineError, FailedPreconditionError
 from tastemaker_modelserver.memory import return_freed_memory
-from tastemaker_modelserver.session import AT_ONCE, Session
+from tastemaker_modelserver.session import Run, Session
 from tastemaker_modelserver.signatures import Signature
 from tastemaker_modelserver.tensors import Array
 
@@ -50,34 +49,30 @@ class Servable:
         except KeyError:
             raise FailedPreconditionError(f'Serving signature key "{name}" not found.') from None
 
-    def run(
-        self,
-        feeds: Mapping[str, Array],
-        fetches: Sequence[str],
-        *,
-        deadline_s: float = _NO_DEADLINE,
-        turn: AbstractContextManager[Any] = AT_ONCE,
-    ) -> tuple[list[Array], float]:
-        """Runs the graph, and holds no GIL while it does.
+    def prepare(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> Run:
+        """Makes the tensors of a run, for `run`.
 
         Args:
             feeds: Tensor name → array.
             fetches: Tensor names.
-            deadline_s: On the `time.monotonic` clock.
-            turn: Held during the run, and not while its tensors are made.
 
-        Returns:
-            The outputs, and the seconds that the run took.
+        Raises:
+            ServingError: The graph lacks one.
+        """
+        return self._session.prepare(feeds, fetches)
+
+    def run(self, prepared: Run, *, deadline_s: float = _NO_DEADLINE) -> None:
+        """Runs the graph with the version's priority, and holds no GIL while it does.
+
+        Args:
+            prepared: Of this version.
+            deadline_s: On the `time.monotonic` clock; it ends the run.
 
         Raises:
             ServingError: The runtime's own message and status.
         """
         in_caller = self.priority is not Priority.NORMAL
-
-        def run_options() -> bytes:
-            return _run_options(deadline_s, in_caller=in_caller)
-
-        return run_at(self.priority, lambda: self._session.run(feeds, fetches, run_options=run_options, turn=turn))
+        run_at(self.priority, lambda: prepared.run(_run_options(deadline_s, in_caller=in_caller)))
 
     def close(self) -> None:
         """Frees the session and the graph. No run may be in flight."""

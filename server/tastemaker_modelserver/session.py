@@ -7,8 +7,8 @@ of feeds and fetches.
 
 import ctypes
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from ctypes import c_char_p, c_void_p
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,7 @@ from tastemaker_modelserver.tensor_memory import array_of, fed
 from tastemaker_modelserver.tensorflow_c import Buffer, Output, array_type, blocking, checked, quick
 from tastemaker_modelserver.tensors import Array
 
-__all__ = ["AT_ONCE", "Session", "start_threads"]
-
-AT_ONCE: AbstractContextManager[Any] = nullcontext()
-"""The turn of a run that waits for no other."""
+__all__ = ["Run", "Session", "start_threads"]
 
 _VARIABLES_INDEX = Path("variables") / "variables.index"
 _VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
@@ -74,49 +71,19 @@ class Session:
         finally:
             quick.TF_DeleteBuffer(meta_graph)
 
-    def run(
-        self,
-        feeds: Mapping[str, Array],
-        fetches: Sequence[str],
-        *,
-        run_options: Callable[[], bytes] = bytes,
-        turn: AbstractContextManager[Any] = AT_ONCE,
-    ) -> tuple[list[Array], float]:
-        """Runs the graph, and holds no GIL while it does.
+    def prepare(self, feeds: Mapping[str, Array], fetches: Sequence[str]) -> "Run":
+        """Makes the tensors of a run.
 
         Args:
             feeds: Tensor name → array.
             fetches: Tensor names.
-            run_options: Gives serialised RunOptions when the run starts.
-            turn: Held during the run, and not while its tensors are made.
-
-        Returns:
-            The outputs, and the seconds that the run took.
 
         Raises:
-            ServingError: The runtime's own status and message.
+            ServingError: The graph lacks one.
         """
-        given = array_type(Output, len(feeds))(*map(self._output, feeds))
-        wanted = array_type(Output, len(fetches))(*map(self._output, fetches))
-        results = array_type(c_void_p, len(fetches))()
-        try:
-            with ExitStack() as stack:
-                tensors = [stack.enter_context(fed(array)) for array in feeds.values()]
-                inputs = array_type(c_void_p, len(tensors))(*tensors)
-                with turn, checked() as status:
-                    started_s = time.monotonic()
-                    blocking.TF_SessionRun(
-                        *(self._session, _buffer(run_options())),
-                        *(given, inputs, len(tensors)),
-                        *(wanted, results, len(fetches)),
-                        *(None, 0, None, status),
-                    )
-                    runtime_s = time.monotonic() - started_s
-                return [array_of(tensor) for tensor in results], runtime_s
-        finally:
-            for result in results:
-                if result:
-                    quick.TF_DeleteTensor(result)
+        return Run(
+            self._session, [(self._output(name), array) for name, array in feeds.items()], [*map(self._output, fetches)]
+        )
 
     def close(self) -> None:
         """Frees session and graph. No run may be in flight."""
@@ -137,6 +104,57 @@ class Session:
                 raise FailedPreconditionError(f"The signature names a tensor that the graph lacks: {name}")
             found = self._outputs[name] = Output(operation, int(index or 0))
         return found
+
+
+class Run:
+    """One run of a session, whose tensors are made: prepared, run, read and closed, each perhaps by another thread."""
+
+    def __init__(self, session: int | None, feeds: Sequence[tuple[Output, Array]], fetches: Sequence[Output]) -> None:
+        self.seconds = 0.0
+        """That the run took."""
+        self._session = session
+        self._given = array_type(Output, len(feeds))(*(output for output, _ in feeds))
+        self._wanted = array_type(Output, len(fetches))(*fetches)
+        self._results = array_type(c_void_p, len(fetches))()
+        with ExitStack() as stack:
+            tensors = [stack.enter_context(fed(array)) for _, array in feeds]
+            self._inputs = array_type(c_void_p, len(tensors))(*tensors)
+            self._fed = stack.pop_all()
+
+    def run(self, run_options: bytes = b"") -> None:
+        """Runs the graph, and holds no GIL while it does.
+
+        Args:
+            run_options: Serialised RunOptions.
+
+        Raises:
+            ServingError: The runtime's own status and message.
+        """
+        with checked() as status:
+            started_s = time.monotonic()
+            blocking.TF_SessionRun(
+                *(self._session, _buffer(run_options)),
+                *(self._given, self._inputs, len(self._inputs)),
+                *(self._wanted, self._results, len(self._results)),
+                *(None, 0, None, status),
+            )
+            self.seconds = time.monotonic() - started_s
+
+    def arrays(self) -> list[Array]:
+        """What was fetched, in order.
+
+        Raises:
+            UnimplementedError: NumPy has no such type.
+        """
+        return [array_of(tensor) for tensor in self._results]
+
+    def close(self) -> None:
+        """Frees the tensors."""
+        self._fed.close()
+        for result in self._results:
+            if result:
+                quick.TF_DeleteTensor(result)
+        self._results = ()
 
 
 def start_threads(config: bytes) -> None:

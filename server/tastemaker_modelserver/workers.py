@@ -8,17 +8,17 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from tastemaker_modelserver.errors import ServingError, as_serving_error
-from tastemaker_modelserver.jobs import Done, Job, run_jobs
+from tastemaker_modelserver.jobs import Done, Job, SharedRun
 from tastemaker_modelserver.merging import NO_PADDING, Padding
 from tastemaker_modelserver.metrics import Metrics
-from tastemaker_modelserver.session import AT_ONCE
+from tastemaker_modelserver.turns import Turns
 
-__all__ = ["Batch", "Workers"]
+__all__ = ["Batch", "Started", "Workers"]
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +29,18 @@ class Batch:
 
     jobs: Sequence[Job]
     ended: Callable[[], None]
-    """Called when the run has ended, before the jobs are answered; the thread counts as free from then on."""
-    turn: AbstractContextManager[Any] = AT_ONCE
-    """Held while it runs, not while it is prepared or answered."""
+    """Called when the run has ended, before the jobs are answered; its thread counts as free from then on."""
+    turns: "Turns[Started] | None" = None
+    """Whose turn it is to run; None: everyone's. It is prepared before, and answered after."""
     padding: Padding = NO_PADDING
+
+
+@dataclass(frozen=True)
+class Started:
+    """A batch that is ready to run."""
+
+    batch: Batch
+    run: SharedRun
 
 
 class Workers:
@@ -46,9 +54,9 @@ class Workers:
         metrics.threads.set(count, pool)
         metrics.batches_running.set(0, pool)
         metrics.calls_waiting.set(0, pool)
-        self._batches: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads = [
-            threading.Thread(target=self._run_batches, name=f"batch-{number}", daemon=True) for number in range(count)
+            threading.Thread(target=self._work, name=f"batch-{number}", daemon=True) for number in range(count)
         ]
         for thread in self._threads:
             thread.start()
@@ -62,34 +70,56 @@ class Workers:
     def start(self, batch: Batch) -> None:
         """Gives a batch to a free thread; the jobs' leases with it."""
         self.free -= 1
-        self._batches.put(batch)
+        self._tasks.put(partial(self._start, batch))
 
     def close(self) -> None:
-        """Lets the threads finish what they were given, and ends them."""
+        """Finishes what was given to the threads, and ends them."""
         for _ in self._threads:
-            self._batches.put(None)
+            self._tasks.put(None)
         for thread in self._threads:
             thread.join()
+        while not self._tasks.empty():
+            if (task := self._tasks.get()) is not None:
+                task()
 
-    def _run_batches(self) -> None:
-        while (batch := self._batches.get()) is not None:
-            self._run(batch)
-            del batch  # an idle thread must keep no version alive
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+            del task  # an idle thread must keep no version alive
 
-    def _run(self, batch: Batch) -> None:
-        jobs, first = batch.jobs, batch.jobs[0]
+    def _start(self, batch: Batch) -> None:
+        """Prepares a batch and runs it, or leaves it, when it is not its turn yet, to the thread whose run is on."""
         metrics, pool = self._metrics, self._pool
         started_s = time.monotonic()
-        metrics.calls_waiting.add(pool, by=-len(jobs))
+        metrics.calls_waiting.add(pool, by=-len(batch.jobs))
         metrics.batches_running.add(pool)
-        for job in jobs:
+        for job in batch.jobs:
             metrics.queuing_latency.observe((started_s - job.enqueued_s) * 1e6, pool)
-        outcomes = run_jobs(jobs, batch.padding, batch.turn)
-        metrics.batches_running.add(pool, by=-1)
+        started = Started(batch, SharedRun(batch.jobs, batch.padding))
+        if batch.turns is None or batch.turns.take(started):
+            self._run(started)
+
+    def _run(self, started: Started) -> None:
+        """Runs a batch, and those whose turn it is after it: another thread answers meanwhile."""
+        while True:
+            started.run.run()
+            turns = started.batch.turns
+            following = None if turns is None else turns.after()
+            if following is None:
+                break
+            self._tasks.put(partial(self._finish, started))
+            started = following
+        self._finish(started)
+
+    def _finish(self, started: Started) -> None:
+        batch, first = started.batch, started.batch.jobs[0]
+        metrics = self._metrics
+        metrics.batches_running.add(self._pool, by=-1)
         batch.ended()
+        outcomes = started.run.outcomes()
         metrics.wrapped_run_count.add()
-        metrics.batch_rows.observe(sum(job.rows for job in jobs), first.model, str(first.lease.version))
-        for job, (arrays, error) in zip(jobs, outcomes, strict=True):
+        metrics.batch_rows.observe(sum(job.rows for job in batch.jobs), first.model, str(first.lease.version))
+        for job, (arrays, error) in zip(batch.jobs, outcomes, strict=True):
             self._answer(job, arrays, error)
             job.lease.release()
 

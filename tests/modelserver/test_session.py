@@ -21,6 +21,17 @@ def session(path: Path) -> Any:
     return Session(path, tags=["serve"], config=b"", run_options=b"")
 
 
+def once(loaded: Any, feeds: dict[str, Any], fetches: list[str]) -> list[Any]:
+    """Prepares, runs, reads and frees."""
+    run = loaded.prepare(feeds, fetches)
+    try:
+        run.run()
+        found: list[Any] = run.arrays()
+        return found
+    finally:
+        run.close()
+
+
 @pytest.fixture
 def identity(tf: Any, tmp_path: Path) -> Any:
     """Saves and loads a model that gives back what it is given: dtype → array → array."""
@@ -33,7 +44,7 @@ def identity(tf: Any, tmp_path: Path) -> Any:
             tf.compat.v1.saved_model.simple_save(saved, str(tmp_path / "1"), {"given": given}, {"wanted": wanted})
         loaded = session(tmp_path / "1")
         try:
-            ((found,), _) = loaded.run({"given:0": array}, ["wanted:0"])
+            (found,) = once(loaded, {"given:0": array}, ["wanted:0"])
         finally:
             loaded.close()
         return found
@@ -68,7 +79,7 @@ def test_a_tensor_that_the_graph_lacks_is_named(models: Any, tmp_path: Path) -> 
 
     loaded = session(models.affine(tmp_path / "m" / "1"))
     with pytest.raises(FailedPreconditionError, match="lacks: nowhere:0"):
-        loaded.run({}, ["nowhere:0"])
+        loaded.prepare({}, ["nowhere:0"])
     loaded.close()
 
 
@@ -88,9 +99,9 @@ def test_thousands_of_runs_leave_nothing_in_memory(tf: Any, models: Any, tmp_pat
     inputs = loaded.signature_defs["serving_default"].inputs
     feeds = {next(iter(inputs.values())).name: np.ones((1000, 250), dtype=np.float32)[:, :1]}
     outputs = [info.name for info in loaded.signature_defs["serving_default"].outputs.values()]
-    loaded.run(feeds, outputs)
+    once(loaded, feeds, outputs)
     before = psutil.Process().memory_info().rss
     for _ in range(5000):
-        loaded.run(feeds, outputs)
+        once(loaded, feeds, outputs)
     assert psutil.Process().memory_info().rss < before + 10_000_000
     loaded.close()
