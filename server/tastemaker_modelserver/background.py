@@ -10,10 +10,13 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from enum import Enum
 from typing import TypeVar
+
+from tastemaker_modelserver.own_core import OwnCore, available_cores
 
 __all__ = ["Priority", "lowest_priority", "run_at"]
 
@@ -22,6 +25,8 @@ _LOOK_SECONDS = 0.2
 _FULL = 0.9
 
 T = TypeVar("T")
+
+_own_core = OwnCore()
 
 
 class Priority(Enum):
@@ -32,15 +37,26 @@ class Priority(Enum):
     LOW = "low"
     """About a tenth of a core where calls would use them all. A call that arrives may wait for some milliseconds."""
     IDLE = "idle"
-    """Next to nothing: the work stops at once when a call needs the core."""
+    """Next to nothing: the work stops when a call needs the core."""
+    APART = "apart"
+    """A core that calls do not use, as long as they can do without; then `LOW`."""
 
 
-def lowest_priority() -> Priority:
-    """`IDLE` while this process leaves cores idle, and `LOW` where such work might never end. Takes 0.2 s to see."""
+@contextmanager
+def lowest_priority() -> Iterator[Priority]:
+    """What disturbs calls least, for the work of a block; `LOW` where work of a lower one might never end.
+
+    Takes 0.2 s to see.
+    """
     began_s, used_s = time.monotonic(), time.process_time()
-    time.sleep(_LOOK_SECONDS)
-    cores = (time.process_time() - used_s) / (time.monotonic() - began_s)
-    return Priority.LOW if cores > _FULL * (os.cpu_count() or 1) else Priority.IDLE
+    with _own_core.held() as is_apart:
+        cores = (time.process_time() - used_s) / (time.monotonic() - began_s)
+        if is_apart:
+            yield Priority.APART
+        elif cores > _FULL * available_cores():
+            yield Priority.LOW
+        else:
+            yield Priority.IDLE
 
 
 def run_at(priority: Priority, work: Callable[[], T]) -> T:
@@ -51,14 +67,29 @@ def run_at(priority: Priority, work: Callable[[], T]) -> T:
 
     def run() -> None:
         try:
-            _give_way(priority)
-            done.set_result(work())
+            with _given_way(priority):
+                result = work()
+            done.set_result(result)
         except BaseException as error:
             done.set_exception(error)
 
     thread = threading.Thread(target=run, name=f"{threading.current_thread().name}-background", daemon=True)
     thread.start()
+    while priority is Priority.APART and not wait([done], _LOOK_SECONDS).done:
+        _own_core.watch()
     return done.result()
+
+
+@contextmanager
+def _given_way(priority: Priority) -> Iterator[None]:
+    """For the calling thread, which was started for it."""
+    if priority is Priority.APART:
+        with _own_core.taken() as is_apart:
+            _give_way(Priority.IDLE if is_apart else Priority.LOW)
+            yield
+    else:
+        _give_way(priority)
+        yield
 
 
 def _give_way(priority: Priority) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,12 @@ class VersionLoader:
             Exception: Whatever went wrong; the manager turns it into a status.
         """
         _log.info("Loading servable version {name: %s version: %d} from %s", model, version, path)
-        priority = lowest_priority() if self.gives_way else Priority.NORMAL
+        with lowest_priority() if self.gives_way else nullcontext(Priority.NORMAL) as priority:
+            servable = self._load(version, path, priority)
+        servable.priority = Priority.NORMAL
+        return servable
+
+    def _load(self, version: int, path: Path, priority: Priority) -> Servable:
         servable = load_saved_model(path, tags=self._tags, config=self._session_config, priority=priority)
         try:
             if self._own_batching:
@@ -83,7 +89,6 @@ class VersionLoader:
         except BaseException:
             servable.close()
             raise
-        servable.priority = Priority.NORMAL
         return servable
 
     def _replay(self, lease: Lease[Servable], log: Any) -> None:
