@@ -31,6 +31,7 @@ def measure() -> list[Result]:
     from tastemaker_jobs import environment
 
     environment.quiet_libraries()
+    environment.keep_memory()
     environment.limit_threads(os.cpu_count() or 1)  # this process is to have the threads that a task on all cores has
     from tastemaker_jobs.data.data_files import DataFiles
     from tastemaker_jobs.testing.synthetic import synthetic_ratings, write_ratings

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tastemaker_jobs.arguments import check_combination, parser
-from tastemaker_jobs.environment import quiet_libraries
+from tastemaker_jobs.environment import keep_memory, quiet_libraries
 from tastemaker_jobs.errors import TastemakerJobsError
 from tastemaker_jobs.models import check_model_name
 from tastemaker_jobs.process_log import set_up_log, tell_error
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_combination(arguments_parser, arguments)
     command = arguments.pop("command")
     quiet_libraries()
+    keep_memory()
     try:
         set_up_log()
         for name in arguments.get("models", ()):

@@ -129,6 +129,7 @@ def share_of_cores(calls: int, *, of_a_node: int, of_all: int) -> float:
 def _run(function: Callable[[Any, Report], Any], argument: Any, events: Queue, cores: int) -> Any:
     # Set here, as a worker that is to start with an environment of its own starts seconds later than one that is there.
     environment.limit_threads(cores)
+    environment.keep_memory()
     told: list[ray.ObjectRef] = []
 
     def report(event: StageEvent | EpochEvent) -> None:
