@@ -19,7 +19,7 @@ from bench.report import Result
 
 __all__ = ["measure"]
 
-_ROUNDS = 5
+_ROUNDS = 9
 _CALLS = 3000
 _BATCH = 64
 _LONE_CALLS = 1000
