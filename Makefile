@@ -51,10 +51,11 @@ type: $(READY) ## mypy, strict
 check: lint type ## the quick part of the tests, with lint and type: under three minutes
 	$(BIN)/pytest -n 2 --dist loadfile -m "not slow and not faults"
 
-# Two files of tests at a time: most tests wait for processes that start. More at once only makes Ray's late.
+# Two files of tests at a time: most tests wait for processes that start. More at once only makes Ray's late. In their own
+# order, which ends with files that take seconds; else files with few tests come last, and those are the long ones.
 .PHONY: test
 test: lint type ## the tests, with lint and type
-	$(BIN)/pytest -n 2 --dist loadfile -m "not faults"
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults"
 
 .PHONY: test-faults
 test-faults: $(READY) ## the tests that kill whole clusters and wait for what comes back: minutes each
