@@ -113,4 +113,5 @@ def of_worker(*, cores: int, mixed_precision: bool) -> dict[str, str]:
             environment say.
     """
     threads = {"TF_NUM_INTRAOP_THREADS": str(cores), "TF_NUM_INTEROP_THREADS": "1"}
-    return threads | _KEPT_MEMORY | ({"TF_ENABLE_ONEDNN_OPTS": "1"} if mixed_precision else {})
+    memory = {name: os.environ.get(name, value) for name, value in _KEPT_MEMORY.items()}
+    return threads | memory | ({"TF_ENABLE_ONEDNN_OPTS": "1"} if mixed_precision else {})

@@ -15,7 +15,7 @@ from tastemaker_modelserver.background import Priority, lowest_priority, run_at
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a thread's priority is Linux's")
 
-several_cores = pytest.mark.skipif(own_core.available_cores() < 2, reason="there is one core")
+several_cores = pytest.mark.skipif(own_core.available_cores() < 2, reason="of one core none can be set apart")
 TASKS = Path("/proc/self/task")
 
 Standing = tuple[int, int]
@@ -100,6 +100,19 @@ def test_two_pieces_of_work_at_once_share_the_core_until_the_last_ends() -> None
             assert run_at(second, lambda: os.sched_getaffinity(0)) == cores
         assert os.sched_getaffinity(0) == everywhere - cores
     assert os.sched_getaffinity(0) == everywhere
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "is_all"), [("0-1", True), ("0,1\n", True), ("0-3", False), ("1", False), ("", False)]
+)
+def test_cores_given_back_stay_limited_by_whoever_limited_them(
+    cgroup: str, is_all: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(own_core, "_CGROUP_CORES", tmp_path / "cores")
+    monkeypatch.setattr(os, "cpu_count", lambda: 4)
+    assert own_core._without_limit({0, 1}) == {0, 1}  # there is no such file
+    (tmp_path / "cores").write_text(cgroup)
+    assert own_core._without_limit({0, 1}) == ({0, 1, 2, 3} if is_all else {0, 1})
 
 
 def test_work_waits_for_idle_cores_only_where_this_process_leaves_some(monkeypatch: pytest.MonkeyPatch) -> None:
