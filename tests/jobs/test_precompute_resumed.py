@@ -166,6 +166,56 @@ def test_a_shard_that_kills_its_worker_again_and_again_ends_the_run(tmp_path, mo
         run._score(plan, lost, 0)
 
 
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_worker_lost_after_it_wrote_its_shard_is_replaced(tmp_path, model, rows, monkeypatch, is_recorded):
+    from tastemaker_jobs.commands.precompute import model_of
+    from tastemaker_jobs.precompute import run, scoring
+    from tastemaker_jobs.precompute.event_files import export_files
+    from tastemaker_jobs.precompute.request import Kind, Precompute
+
+    class Replaced:
+        """Steps in which the worker of the first shard is lost once: after its record, or just before it."""
+
+        each = staticmethod(map)
+
+        def with_model(self, before, load, arguments):
+            score, record = load(), scoring.finish_shard
+
+            def lost(plan, number, **found):
+                if is_recorded:
+                    record(plan, number, **found)
+                raise MemoryError
+
+            for place, number in enumerate(arguments):
+                before(number)
+                if not place:
+                    monkeypatch.setattr(scoring, "finish_shard", lost)
+                    with pytest.raises(MemoryError):
+                        score(number)
+                    monkeypatch.setattr(scoring, "finish_shard", record)
+                yield score(number)
+
+    write_export(tmp_path / "export", rows)
+    assert main(command(tmp_path, model, "--no-ray", "--shards", "3")) == 0
+    request = Precompute(
+        Kind.USERS,
+        "home",
+        tmp_path / "lists",
+        5,
+        events=export_files(tmp_path / "export"),
+        model=model_of(model / "1", "recommend"),
+        shards=3,
+        batch_size=1,
+    )
+    told = []
+    outcome = run.precompute(request, Replaced(), lambda text: None, shard_report=told.append)
+    assert sum(event.retries for event in told) == 1
+    plain, found = read_lists(tmp_path / "lists" / "home" / "1"), read_lists(outcome.folder)
+    assert set(plain) == set(found)
+    for user in plain:
+        same(found[user], plain[user])
+
+
 def test_other_inputs_begin_a_new_generation_and_a_second_run_at_once_is_refused(tmp_path, model, rows, capsys):
     from tastemaker_jobs.precompute.generations import claim, only_run
 

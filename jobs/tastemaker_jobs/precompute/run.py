@@ -269,7 +269,9 @@ def _score(plan: Plan, score: Callable[[int], ShardRecord], number: int) -> Shar
                 " short? Give a smaller --batch-size. The same command again goes on with the shards that are left."
             )
         file.write("x")
-    return dataclasses.replace(score(number), retries=retries)
+    # A worker that was lost after its last write, before its answer came home, has left nothing to do.
+    record = read_record(plan, number) or score(number)
+    return dataclasses.replace(record, retries=retries)
 
 
 def _popular(plan: Plan, steps: Steps, shard_report: ShardReport) -> tuple[dict[int, ShardRecord], frozenset[int]]:

@@ -95,9 +95,11 @@ class Scorer:
                 still_asked = pa.concat_arrays([wanted, *asked])
                 before = plan.parent.folder / plan.shard(number).name
                 carried = self._carry(before, wanted, still_asked, writer, left_out)
-        plan.questions(number).unlink()
         seconds = time.perf_counter() - began
-        return finish_shard(plan, number, list_count=writer.count, carried=carried, skipped=left_out, seconds=seconds)
+        record = finish_shard(plan, number, list_count=writer.count, carried=carried, skipped=left_out, seconds=seconds)
+        # Not before the record counts: a worker that takes over would miss them.
+        plan.questions(number).unlink(missing_ok=True)
+        return record
 
     def _batches(self, rows: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
         """Rows in batches that the model can take at once."""
