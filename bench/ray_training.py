@@ -17,9 +17,10 @@ from bench.report import Result
 
 __all__ = ["measure"]
 
-_USERS, _ITEMS = 4000, 2000
+_USERS, _ITEMS = 1500, 2000
+_PER_USER = (30, 90)  # ratings: windows of L = 50 are mostly full, as those of MovieLens are
 _EPOCHS = 8
-_LONG_EPOCHS = 24  # what Ray costs is measured in trainings of more than a minute
+_LONG_EPOCHS = 16  # what Ray costs is measured in trainings of more than a minute
 _FOLDS = 5
 _ROUNDS = 2
 _SEED = 0
@@ -38,29 +39,36 @@ def measure() -> list[Result]:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ratings = synthetic_ratings(seed=_SEED, users=_USERS, items=_ITEMS)
+        ratings = synthetic_ratings(seed=_SEED, users=_USERS, items=_ITEMS, per_user=_PER_USER)
         data = DataFiles(write_ratings(ratings, folder / "ratings.csv"), "synthetic")
         return [_workers(data, folder), *_trainer(data, folder), _task(data, folder), *_folds(data)]
 
 
 def _workers(data: Any, folder: Path) -> Result:
-    """Seconds of an epoch: the median without the first, which traces."""
-    seconds = {}
-    for count in (1, 2):
-        epochs = _on_workers(data, folder, count)
-        seconds[count] = statistics.median(epochs[1:])
-    ratio = seconds[1] / seconds[2]
+    """Seconds of the fastest epoch, of trainings in turns.
+
+    The first epoch of each traces and does not count. The fastest, as neighbours of a machine only add time, and twice
+    as often where each step waits for the slower of two workers. The medians are told beside it.
+    """
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for number in range(_ROUNDS):
+        for count in seconds:
+            seconds[count] += _on_workers(data, folder, count, run_id=f"bench-{count}-{number}")[1:]
+    fastest = {count: min(epochs) for count, epochs in seconds.items()}
+    median = {count: statistics.median(epochs) for count, epochs in seconds.items()}
+    ratio = fastest[1] / fastest[2]
     return Result(
-        f"an epoch of rnn on two workers of one core each, {_USERS:,} users, {_ITEMS:,} items, the same global batch",
-        f"{seconds[2]:.2f} s",
-        f"one worker of one core: {seconds[1]:.2f} s",
+        f"the fastest epoch of rnn on two workers of one core each, {_USERS:,} users with {_PER_USER[0]} to"
+        f" {_PER_USER[1]} ratings, {_ITEMS:,} items, the same global batch of 128",
+        f"{fastest[2]:.2f} s (median {median[2]:.2f} s)",
+        f"one worker of one core: {fastest[1]:.2f} s (median {median[1]:.2f} s)",
         f"{ratio:.2f}",
         "≥ 1.6",
         ratio >= 1.6,
     )
 
 
-def _on_workers(data: Any, folder: Path, count: int) -> list[float]:
+def _on_workers(data: Any, folder: Path, count: int, *, run_id: str) -> list[float]:
     from tastemaker_jobs.on_ray_train import fit_on_workers
     from tastemaker_jobs.ray_cluster import connected
     from tastemaker_jobs.training.progress import EpochEvent
@@ -73,8 +81,9 @@ def _on_workers(data: Any, folder: Path, count: int) -> list[float]:
         if isinstance(event, EpochEvent):
             seconds.append(event.seconds)
 
-    workers = Workers(count, storage=str(folder / "runs"), run_id=f"bench-{count}", checkpoint_every=_EPOCHS)
-    request = TrainingRequest("rnn", data, folder / "models", _SEED, {"epochs": _EPOCHS, "batch_size": 128})
+    workers = Workers(count, storage=str(folder / "runs"), run_id=run_id, checkpoint_every=_EPOCHS)
+    settings = {"epochs": _EPOCHS, "patience_epochs": 999, "batch_size": 128}
+    request = TrainingRequest("rnn", data, folder / "models", _SEED, settings)
     with connected(None, spare_cores=1):
         train_and_publish(request, told, fit=partial(fit_on_workers, workers=workers))
     return seconds

@@ -88,6 +88,17 @@ def test_many_negatives_approximate_the_full_softmax():
     assert abs(np.mean([few(vector, some).numpy() for _ in range(20)]) - full) > abs(mean - full)
 
 
+def test_seen_items_do_not_compete_in_a_sample_either():
+    some = batch([[1, 2, 3, 30]], [[0.0, 0.0, 0.0, 1.0]])
+    losses = {}
+    for repeats in (False, True):
+        made = table(30, negatives=20, repeats=repeats)
+        made.bias.assign([12.0] * 2 + [0.0] * 28)  # of the items that are drawn the most, and that the user has
+        losses[repeats] = np.mean([made.loss(tf.zeros([3, 4]), some).numpy() for _ in range(5)])
+    assert losses[False] < 6
+    assert losses[True] > 11
+
+
 def test_more_negatives_than_items_are_the_full_softmax():
     some = batch([[1, 2, 3, 4]])
     vector = vectors(some)

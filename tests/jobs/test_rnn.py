@@ -8,6 +8,9 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 tf = pytest.importorskip("tensorflow")
 
+import keras  # noqa: E402
+
+from tastemaker_jobs.models.fused_gru import all_states, last_state  # noqa: E402
 from tastemaker_jobs.models.rnn import Rnn, RnnConfig  # noqa: E402
 from tastemaker_jobs.testing.models import ModelContract, train_small, training_data  # noqa: E402
 from tastemaker_jobs.testing.synthetic import synthetic_ratings  # noqa: E402
@@ -23,13 +26,37 @@ class TestRnn(ModelContract):
         _, other = exported.recommend([[three, two, one]])
         assert not np.allclose(scores, other)
 
-    def test_served_state_is_the_trained_layers(self, exported):
-        """The fused cell that serves and the Keras layer that learns compute the same."""
-        model, length = exported.model, exported.model.config.max_history
-        items = np.random.default_rng(0).integers(1, len(exported.vocabulary) + 1, (4, length)).astype(np.int32)
-        items[1, :20] = items[2, :-1] = items[3] = 0
-        trained = model.gru(model.items.embed(tf.constant(items)), mask=tf.constant(items > 0))[:, -1]
-        np.testing.assert_allclose(model._last_state(tf.constant(items))[:3], trained[:3], rtol=1e-4, atol=1e-5)
+    def test_fused_states_and_gradients_are_those_of_the_keras_layer(self):
+        layer = keras.layers.GRU(5, reset_after=False, return_sequences=True)
+        layer.build((None, None, 3))
+        rng = np.random.default_rng(0)
+        for variable in layer.trainable_variables:  # biases of zero would hide one that is not added
+            variable.assign(rng.normal(size=variable.shape) * 0.4)
+        present = np.arange(7) >= np.array([0, 3, 6, 7])[:, np.newaxis]  # [4, 7], nothing at all in the last row
+        inputs = tf.constant(rng.normal(size=(4, 7, 3)) * present[:, :, np.newaxis], tf.float32)
+        weight = tf.constant(rng.normal(size=(4, 7, 5)) * present[:, :, np.newaxis], tf.float32)
+        known = tf.constant(present)
+
+        def by_layer() -> tf.Tensor:
+            return layer(inputs, mask=known)
+
+        def fused() -> tf.Tensor:
+            return all_states(inputs, known, layer.cell.weights)
+
+        found = {}
+        for states in (by_layer, fused):
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                value = states()
+                loss = tf.reduce_sum(value * weight)
+            found[states] = value, tape.gradient(loss, [inputs, *layer.trainable_variables])
+        (expected, slopes), (value, gradients) = found[by_layer], found[fused]
+        np.testing.assert_allclose(value[present], expected[present], rtol=1e-5, atol=1e-6)
+        assert not np.any(value[~present])
+        for gradient, slope in zip(gradients, slopes, strict=True):
+            np.testing.assert_allclose(gradient, slope, rtol=1e-4, atol=1e-5)
+        last = last_state(inputs, known, layer.cell.weights)
+        np.testing.assert_allclose(last, value[:, -1], rtol=1e-6, atol=1e-7)
 
     def test_learns_the_order_of_items(self):
         model, vocabulary = train_small("rnn", synthetic_ratings(seed=1), seed=7, epochs=30)

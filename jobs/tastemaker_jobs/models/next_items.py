@@ -152,23 +152,30 @@ class ItemTable(keras.layers.Layer):
             wanted = tf.gather(scores, target, batch_dims=1)  # [M]
         hidden = others == target[:, tf.newaxis]  # [M, S]
         if not self.config.repeats:
-            hidden |= _seen(items, at, others + 1)  # [M, S]
+            hidden |= _seen(items, at, others + 1, self.item_count)  # [M, S]
         return tf.nn.softplus(tf.reduce_logsumexp(tf.where(hidden, _NEVER, scores), axis=1) - wanted)  # [M]
 
 
-def _seen(items: tf.Tensor, at: tf.Tensor, candidates: tf.Tensor) -> tf.Tensor:
+def _seen(items: tf.Tensor, at: tf.Tensor, candidates: tf.Tensor, item_count: int) -> tf.Tensor:
     """Which candidates a window has up to some of its positions.
 
     Args:
         items: int32 [B, L].
         at: bool [B, L], true at M positions.
-        candidates: int32 [S].
+        candidates: int32 [S], each once.
+        item_count: I.
 
     Returns:
         bool [M, S].
     """
-    place = tf.range(items.shape[1])[:, tf.newaxis]  # [L, 1]
-    first = tf.where(items[:, :, tf.newaxis] == candidates, place, items.shape[1])  # [B, L, S]
-    first = tf.reduce_min(first, axis=1)  # [B, S], L where it is not among them
+    rows, length, others = tf.shape(items)[0], items.shape[1], tf.size(candidates)
+    among = tf.tensor_scatter_nd_update(  # for each item its place among the candidates, S where it is none
+        tf.fill([item_count + 1], others), candidates[:, tf.newaxis], tf.range(others)
+    )  # [I + 1]
+    at_row = tf.repeat(tf.range(rows)[:, tf.newaxis], length, axis=1)  # [B, L]
+    place = tf.repeat(tf.range(length)[tf.newaxis], rows, axis=0)  # [B, L]
+    first = tf.tensor_scatter_nd_min(
+        tf.fill([rows, others + 1], length), tf.stack([at_row, tf.gather(among, items)], axis=2), place
+    )[:, :-1]  # [B, S], L where it is not among them
     position = tf.cast(tf.where(at), tf.int32)  # [M, 2], row and place
     return tf.gather(first, position[:, 0]) <= position[:, 1:]  # [M, S]

@@ -9,13 +9,14 @@ from tastemaker_jobs.data.ratings import Ratings
 __all__ = ["synthetic_ratings", "write_ratings"]
 
 
-def synthetic_ratings(*, seed: int, users: int = 40, items: int = 30) -> Ratings:
+def synthetic_ratings(*, seed: int, users: int = 40, items: int = 30, per_user: tuple[int, int] = (8, 20)) -> Ratings:
     """Users who walk through the items in order: after item i mostly comes item i + 1.
 
     Args:
         seed: The same seed gives the same ratings.
-        users: How many, each with 8 to 20 ratings, some of them at one timestamp.
+        users: How many.
         items: How many, with ids from "film-0".
+        per_user: The fewest and the most ratings of a user; some of them are at one timestamp.
 
     Returns:
         Ratings in a shuffled row order, as files have them.
@@ -24,7 +25,7 @@ def synthetic_ratings(*, seed: int, users: int = 40, items: int = 30) -> Ratings
     rows = []
     for user in range(users):
         place, time = int(rng.integers(items)), 1_000_000 + int(rng.integers(1_000_000))
-        for _ in range(int(rng.integers(8, 21))):
+        for _ in range(int(rng.integers(per_user[0], per_user[1] + 1))):
             rows.append((f"user-{user}", f"film-{place % items}", int(rng.integers(1, 6)), time))
             place += 1 if rng.random() < 0.8 else int(rng.integers(2, items))
             time += int(rng.integers(0, 3))
