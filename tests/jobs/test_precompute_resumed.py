@@ -264,6 +264,7 @@ def _kill_amid_a_shard(work):
     raise AssertionError("no actor was ever amid a shard")
 
 
+@pytest.mark.faults
 @rays_own_settings
 def test_on_ray_the_lists_are_the_same_and_killed_actors_are_replaced(tmp_path, model, rows, on_ray):
     from tastemaker_jobs.commands.precompute import model_of

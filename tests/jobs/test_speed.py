@@ -32,7 +32,7 @@ from tastemaker_jobs.testing.models import training_data
 from tastemaker_jobs.training.loop import TrainingStep, run_epoch
 import numpy as np
 data = training_data([[1, 2, 3, 4], [2, 3, 4, 5], [1, 3, 5], [2, 4, 6], [6, 5, 4]] * 12, item_count=6)
-model = Rnn(RnnConfig(batch_size=16, learning_rate=0.01), item_count=6, seed=1)
+model = Rnn(RnnConfig(batch_size=16, learning_rate=0.01, max_history=8), item_count=6, seed=1)
 rng = np.random.default_rng(1)
 step = TrainingStep(model, model.examples(data, rng))
 losses = [run_epoch(step, model.examples(data, rng), 16, rng) for _ in range(12)]

@@ -50,6 +50,7 @@ class Search:
         return path.read_text(), path.stat().st_mtime_ns
 
 
+@pytest.mark.faults
 def test_a_search_that_is_killed_goes_on_and_trains_no_finished_trial_again(ratings_csv, tmp_path, capsys):
     search = Search(tmp_path, trials=5, more=["--epochs", "8", "--set", "hidden_size=8"])
     process = search.start()

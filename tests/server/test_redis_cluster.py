@@ -76,6 +76,7 @@ class _Readers:
                 self.pages.append((asked_at, user, generation, items.pop() if items else ""))
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("has_the_pointers", [True, False])
 async def test_killed_master_costs_some_users_their_lists_for_seconds_and_no_list_is_mixed(
     own_redis_cluster: RedisCluster,

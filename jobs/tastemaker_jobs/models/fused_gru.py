@@ -39,12 +39,11 @@ def all_states(embedded: tf.Tensor, present: tf.Tensor, weights: Sequence[Any]) 
     """
     steps = _steps(present)
 
-    @tf.custom_gradient
     def run(inputs: tf.Tensor, *gates: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
         ran = _run(inputs, steps, *gates)
         return tf.stack([step.after for step in ran]), lambda upstream: _gradient(ran, inputs, gates, upstream)
 
-    states = run(tf.transpose(embedded, [1, 0, 2]), *_gates(weights))  # [L, B, H]
+    states = tf.custom_gradient(run)(tf.transpose(embedded, [1, 0, 2]), *_gates(weights))  # [L, B, H]
     return tf.transpose(states, [1, 0, 2])
 
 
@@ -101,7 +100,8 @@ def _gradient(ran: list[_Step], inputs: tf.Tensor, gates: Sequence[tf.Tensor], u
 
 def _steps(present: tf.Tensor) -> list[tf.Tensor]:
     """Bool [B, L] to L times float32 [B, 1]."""
-    return tf.unstack(tf.transpose(tf.cast(present, tf.float32))[:, :, tf.newaxis])
+    steps: list[tf.Tensor] = tf.unstack(tf.transpose(tf.cast(present, tf.float32))[:, :, tf.newaxis])
+    return steps
 
 
 def _gates(weights: Sequence[Any]) -> tuple[tf.Tensor, ...]:

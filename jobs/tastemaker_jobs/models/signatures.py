@@ -49,7 +49,11 @@ class _ServedModel(tf.Module):
         self._number_of = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(self._asset, *line, *number), -1)
         self._id_of = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(self._asset, *number, *line), "")
         self._variables = [weight.value for weight in model.weights]
-        self._unit_vectors = tf.Variable(tf.math.l2_normalize(model.item_vectors(), axis=1), trainable=False)  # [I, D]
+        vectors = model.item_vectors()  # [I, D]
+        # Divided, as what l2_normalize multiplies by is rounded in another way for some items than for others, by what
+        # the processor takes at once: vectors that are alike would differ, and their order be another on each machine.
+        unit = tf.math.divide_no_nan(vectors, tf.norm(vectors, axis=1, keepdims=True))
+        self._unit_vectors = tf.Variable(unit, trainable=False)  # [I, D]
         self._model: Callable[[], Recommender] = lambda: model
         self._item_count = model.item_count
         self._embedder = model.embedder()
