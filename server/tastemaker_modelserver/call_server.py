@@ -38,10 +38,10 @@ Handler = Callable[["Call"], None]
 class Call:
     """One call. `reply` or `fail` ends it, once, from any thread; a stream may `send` before."""
 
-    __slots__ = ("_begun", "_call", "_cancelled", "_handler", "_unsent", "deadline_s", "metadata", "request")
+    __slots__ = ("_begun", "_call", "_cancelled", "_gate", "_handler", "_unsent", "deadline_s", "metadata", "request")
 
-    def __init__(self, event: Any) -> None:
-        self._call = event.call
+    def __init__(self, event: Any, gate: "_Gate") -> None:
+        self._call, self._gate = event.call, gate
         self._cancelled: Callable[[], object] | None = None
         self._handler: Handler | None = None
         self._begun = False
@@ -64,8 +64,8 @@ class Call:
         self._cancelled = act
 
     def reply(self, message: bytes) -> None:
-        """Ends the call with its one answer."""
-        self._call.start_server_batch(
+        """Ends the call with its one answer. Nothing where the server has ended meanwhile."""
+        self._start(
             (
                 cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS),
                 cygrpc.SendMessageOperation(message, _NO_FLAGS),
@@ -79,7 +79,7 @@ class Call:
         operations = [cygrpc.SendStatusFromServerOperation(None, code.value[0], message.encode(), _NO_FLAGS)]
         if not self._begun:
             operations.append(cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS))
-        self._call.start_server_batch(operations, _ignore)
+        self._start(operations, _ignore)
 
     def send(self, message: bytes) -> None:
         """Sends one message of a stream, after those before."""
@@ -95,7 +95,12 @@ class Call:
         if not self._begun:
             self._begun = True
             operations.append(cygrpc.SendInitialMetadataOperation(None, _NO_FLAGS))
-        self._call.start_server_batch(operations, self._written)
+        self._start(operations, self._written)
+
+    def _start(self, operations: Sequence[Any], tag: Callable[[Any], object]) -> None:
+        with self._gate.lock:
+            if not self._gate.is_ended:
+                self._call.start_server_batch(operations, tag)
 
     def _written(self, event: Any) -> None:
         with _streams:
@@ -126,6 +131,17 @@ class Call:
         self._cancelled = None
 
 
+class _Gate:
+    """What gRPC's core takes no more, after which it would end the process: calls once it shuts down, then anything."""
+
+    __slots__ = ("is_ended", "is_stopping", "lock")
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        """Held while something is given to the core that it might take no more."""
+        self.is_stopping = self.is_ended = False
+
+
 _streams = threading.Lock()
 """Held while a stream's queue changes. There are few streams, and they seldom send."""
 
@@ -148,6 +164,7 @@ class CallServer:
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(tuple(options.items()), False)
         self._server.register_completion_queue(self._queue)
+        self._gate = _Gate()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="grpc", daemon=True)
 
@@ -174,16 +191,24 @@ class CallServer:
         self._thread.start()
 
     def stop(self, grace_s: float) -> None:
-        """Takes no more calls, gives those in flight `grace_s` seconds, cancels the rest, and waits for their end."""
-        if not self._thread.is_alive():  # it never started
+        """Takes no more calls, gives those in flight `grace_s` seconds, cancels the rest, and waits for their end.
+
+        What is answered after that goes nowhere. To stop again is to stop sooner, if its grace is shorter.
+        """
+        if not self._thread.is_alive():  # it never started, or has ended
             return
-        self._server.shutdown(self._queue, _SHUTDOWN)
+        with self._gate.lock:
+            if not self._gate.is_stopping:
+                self._gate.is_stopping = True
+                self._server.shutdown(self._queue, _SHUTDOWN)
         if not self._ended.wait(grace_s):
             self._server.cancel_all_calls()
         self._thread.join()
 
     def _expect_call(self) -> None:
-        self._server.request_call(self._queue, self._queue, _NEW_CALL)
+        with self._gate.lock:
+            if not self._gate.is_stopping:
+                self._server.request_call(self._queue, self._queue, _NEW_CALL)
 
     def _serve(self) -> None:
         handed = 0
@@ -197,7 +222,9 @@ class CallServer:
                 self._when_idle()
             elif tag is _SHUTDOWN:
                 self._ended.set()
-                self._queue.shutdown()
+                with self._gate.lock:
+                    self._gate.is_ended = True
+                    self._queue.shutdown()
             elif tag is not _ignore:
                 handed += self._take_in(event, tag)
                 if handed >= _MOST_BEFORE_FLUSH:  # under a steady stream of events it would never be idle
@@ -218,14 +245,14 @@ class CallServer:
         return False
 
     def _take(self, event: Any) -> None:
-        call = Call(event)
-        event.call.start_server_batch((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), call._closed)
+        call = Call(event, self._gate)
+        call._start((cygrpc.ReceiveCloseOnServerOperation(_NO_FLAGS),), call._closed)
         handler = self._handlers.get(event.call_details.method.decode())
         if handler is None:
             call.fail(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
             return
         call._handler = handler
-        event.call.start_server_batch((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), call._received)
+        call._start((cygrpc.ReceiveMessageOperation(_NO_FLAGS),), call._received)
 
 
 def _ignore(_: Any) -> None:

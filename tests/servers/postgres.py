@@ -120,13 +120,20 @@ class PostgresServer:
         shutil.rmtree(self.folder)
 
     def _run(self, program: str, *arguments: str) -> None:
-        who: dict[str, Any] = {} if self._owner is None else {"user": self._owner, "extra_groups": []}
+        # By setpriv: with a user of its own subprocess forks, and gRPC's handlers of forks run in the child, where they
+        # crash now and then while other threads are in gRPC.
+        as_owner: list[str] = []
         if self._owner is not None:
-            who["group"] = pwd.getpwnam(self._owner).pw_gid
+            ids = pwd.getpwnam(self._owner)
+            as_owner = ["setpriv", f"--reuid={ids.pw_uid}", f"--regid={ids.pw_gid}", "--clear-groups"]
         # To a file, not a pipe: the server inherits it and would keep a pipe open.
         with (self.folder / "output").open("w") as output:
             ended = subprocess.run(
-                [self._binaries / program, *arguments], stdout=output, stderr=output, cwd=self.folder, timeout=60, **who
+                [*as_owner, self._binaries / program, *arguments],
+                stdout=output,
+                stderr=output,
+                cwd=self.folder,
+                timeout=60,
             )
         assert ended.returncode == 0, f"{program}: {(self.folder / 'output').read_text()}"
 

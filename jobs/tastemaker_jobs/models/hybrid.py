@@ -21,6 +21,7 @@ from tastemaker_jobs.models.blending import BlendProblem, learn_weights
 from tastemaker_jobs.models.recommender import Embedder, ModelConfig, Recommender
 from tastemaker_jobs.models.search_space import Choice, Domain, LogUniform
 from tastemaker_jobs.models.training_data import TrainingData
+from tastemaker_jobs.models.unit_length import unit_length
 from tastemaker_jobs.training.progress import Report, StageEvent
 from tastemaker_jobs.training.request import Trained
 from tastemaker_jobs.training.settings import config_of
@@ -184,7 +185,7 @@ class Hybrid(Recommender):
     def item_vectors(self) -> tf.Tensor:
         """The parts' vectors side by side, each of length 1, zeros where a part does not know an item."""
         vectors = [
-            tf.pad(tf.math.l2_normalize(part.item_vectors(), axis=1), [[0, self.item_count - part.item_count], [0, 0]])
+            tf.pad(unit_length(part.item_vectors()), [[0, self.item_count - part.item_count], [0, 0]])
             for part in self.parts
         ]
         return tf.concat(vectors, axis=1)  # [I, the sum of the parts' D]

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from tastemaker_jobs.models.recommender import Recommender
+from tastemaker_jobs.models.unit_length import unit_length
 
 __all__ = ["export_saved_model"]
 
@@ -49,11 +50,7 @@ class _ServedModel(tf.Module):
         self._number_of = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(self._asset, *line, *number), -1)
         self._id_of = tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(self._asset, *number, *line), "")
         self._variables = [weight.value for weight in model.weights]
-        vectors = model.item_vectors()  # [I, D]
-        # Divided, as what l2_normalize multiplies by is rounded in another way for some items than for others, by what
-        # the processor takes at once: vectors that are alike would differ, and their order be another on each machine.
-        unit = tf.math.divide_no_nan(vectors, tf.norm(vectors, axis=1, keepdims=True))
-        self._unit_vectors = tf.Variable(unit, trainable=False)  # [I, D]
+        self._unit_vectors = tf.Variable(unit_length(model.item_vectors()), trainable=False)  # [I, D]
         self._model: Callable[[], Recommender] = lambda: model
         self._item_count = model.item_count
         self._embedder = model.embedder()
