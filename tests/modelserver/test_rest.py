@@ -63,7 +63,7 @@ def rest(start_rest: Any, models: Any, tf: Any, write_config: Any, tmp_path_fact
         },
     )
     _, client = start_rest(
-        f"--model_config_file={config}", "--rest_api_enable_cors_support", "--rest_api_timeout_in_ms=3000"
+        f"--model_config_file={config}", "--rest_api_enable_cors_support", "--rest_api_timeout_in_ms=6000"
     )
     return client
 
@@ -239,11 +239,6 @@ def test_other_methods_are_malformed_and_other_paths_unknown(rest: Any) -> None:
     assert rest.send("GET", "/v2/models/affine")[0] == 404
 
 
-def test_a_call_that_takes_too_long_is_a_gateway_timeout(rest: Any) -> None:
-    status, answer = rest.post(MIXED, {"signature_name": "count", "inputs": 1.0})
-    assert (status, list(answer)) == (504, ["error"])
-
-
 def test_bodies_over_4_mb_go_both_ways(rest: Any) -> None:
     rows = 400_000
     body = json.dumps({"instances": [[0.125625]] * rows})
@@ -252,6 +247,11 @@ def test_bodies_over_4_mb_go_both_ways(rest: Any) -> None:
     assert (status, len(text) > 4 * 2**20) == (200, True)
     answer = json.loads(text)["predictions"]
     assert (len(answer), answer[0], answer[-1]) == (rows, [2.0628126], [2.0628126])
+
+
+def test_a_call_that_takes_too_long_is_a_gateway_timeout(rest: Any) -> None:
+    status, answer = rest.post(MIXED, {"signature_name": "count", "inputs": 1.0})
+    assert (status, list(answer)) == (504, ["error"])
 
 
 def test_small_integers_wrap_as_in_grpc(rest: Any) -> None:
