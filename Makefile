@@ -58,7 +58,7 @@ test: lint type ## the tests, with lint and type
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not faults"
 
 .PHONY: test-faults
-test-faults: $(READY) ## the tests that kill clusters and workers and wait for what comes back: a minute or more each
+test-faults: $(READY) ## the tests that kill clusters and workers and wait for what comes back: up to minutes each
 	$(BIN)/pytest -m faults
 
 .PHONY: bench

@@ -166,12 +166,27 @@ def test_a_shard_that_kills_its_worker_again_and_again_ends_the_run(tmp_path, mo
         run._score(plan, lost, 0)
 
 
-@pytest.mark.parametrize("is_recorded", [False, True])
-def test_a_worker_lost_after_it_wrote_its_shard_is_replaced(tmp_path, model, rows, monkeypatch, is_recorded):
+def request_of(folder, model, *, shards):
+    """What `command` asks for, from the same folder, one user at a time."""
     from tastemaker_jobs.commands.precompute import model_of
-    from tastemaker_jobs.precompute import run, scoring
     from tastemaker_jobs.precompute.event_files import export_files
     from tastemaker_jobs.precompute.request import Kind, Precompute
+
+    return Precompute(
+        Kind.USERS,
+        "home",
+        folder / "lists",
+        5,
+        events=export_files(folder / "export"),
+        model=model_of(model / "1", "recommend"),
+        shards=shards,
+        batch_size=1,
+    )
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_a_worker_lost_after_it_wrote_its_shard_is_replaced(tmp_path, model, rows, monkeypatch, is_recorded):
+    from tastemaker_jobs.precompute import run, scoring
 
     class Replaced:
         """Steps in which the worker of the first shard is lost once: after its record, or just before it."""
@@ -197,16 +212,7 @@ def test_a_worker_lost_after_it_wrote_its_shard_is_replaced(tmp_path, model, row
 
     write_export(tmp_path / "export", rows)
     assert main(command(tmp_path, model, "--no-ray", "--shards", "3")) == 0
-    request = Precompute(
-        Kind.USERS,
-        "home",
-        tmp_path / "lists",
-        5,
-        events=export_files(tmp_path / "export"),
-        model=model_of(model / "1", "recommend"),
-        shards=3,
-        batch_size=1,
-    )
+    request = request_of(tmp_path, model, shards=3)
     told = []
     outcome = run.precompute(request, Replaced(), lambda text: None, shard_report=told.append)
     assert sum(event.retries for event in told) == 1
@@ -267,10 +273,7 @@ def _kill_amid_a_shard(work):
 @pytest.mark.faults
 @rays_own_settings
 def test_on_ray_the_lists_are_the_same_and_killed_actors_are_replaced(tmp_path, model, rows, on_ray):
-    from tastemaker_jobs.commands.precompute import model_of
     from tastemaker_jobs.on_ray_precompute import OnRay
-    from tastemaker_jobs.precompute.event_files import export_files
-    from tastemaker_jobs.precompute.request import Kind, Precompute
     from tastemaker_jobs.precompute.run import precompute
 
     write_export(tmp_path / "export", rows)
@@ -288,16 +291,7 @@ def test_on_ray_the_lists_are_the_same_and_killed_actors_are_replaced(tmp_path, 
             for number in amid:  # its file may be there, without the record that counts
                 before.pop(f"shard-{number:05}.parquet", None)
 
-    request = Precompute(
-        Kind.USERS,
-        "home",
-        tmp_path / "lists",
-        5,
-        events=export_files(tmp_path / "export"),
-        model=model_of(model / "1", "recommend"),
-        shards=60,
-        batch_size=1,
-    )
+    request = request_of(tmp_path, model, shards=60)
     outcome = precompute(request, OnRay(workers=2, gpu=False), kill_once, shard_report=told.append)
     assert outcome.folder == folder
     assert 1 <= len(before) < 60

@@ -7,8 +7,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 tf = pytest.importorskip("tensorflow")
-
-import keras  # noqa: E402
+keras = pytest.importorskip("keras")
 
 from tastemaker_jobs.models.fused_gru import all_states, last_state  # noqa: E402
 from tastemaker_jobs.models.rnn import Rnn, RnnConfig  # noqa: E402

@@ -225,7 +225,7 @@ def test_stopping_cancels_what_is_left_after_the_grace() -> None:
 
 
 def test_an_answer_after_the_end_goes_nowhere() -> None:
-    """GRPC's core would end the whole process."""
+    """Else gRPC's core would end the whole process."""
     late: list[Call] = []
     arrived = threading.Event()
 
